@@ -1,0 +1,25 @@
+"""This file knows every way in which an aggregator's own work goes wrong.
+
+AggregatorError
+├── EnrolmentRefused      a client that cannot be enrolled, renewed or revoked as asked
+├── BrokerUnavailable     no broker can be run as the settings want it
+└── PartFailed            a part of the running service has ended by itself
+
+What breaks the contract between services is in `schemas.errors`.
+"""
+
+
+class AggregatorError(Exception):
+    """An aggregator cannot do what it was told."""
+
+
+class EnrolmentRefused(AggregatorError):
+    """A client cannot be enrolled, renewed or revoked as asked; the message says what would work."""
+
+
+class BrokerUnavailable(AggregatorError):
+    """No broker can be run as the settings want it."""
+
+
+class PartFailed(AggregatorError):
+    """A part of the running service has ended by itself; the supervisor starts us again."""

@@ -1,0 +1,222 @@
+"""This file knows what of a round is written down, and writes it before anybody acts on it.
+
+offered -> merged -> released, or void from either of the first two. An update is stored when it comes, so that a
+restart in the middle asks only those who have not answered. Deltas go when the round has ended.
+"""
+
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection, Engine
+
+from aggregator.database import writing
+from aggregator.merge.pipeline import MergeOutcome
+from aggregator.merge.validate import Rejection, Update, norm
+from schemas.site_tables import learning_round, round_update
+
+RoundLevel = Literal["site", "enterprise"]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Answer:
+    """A member's update that passed alone, and what it says of its losses."""
+
+    update: Update
+    loss_before: float
+    loss_after: float
+    held_back_rows: int
+
+
+@dataclass(frozen=True, slots=True)
+class OpenRound:
+    """A round that has not ended."""
+
+    round_id: int
+    base_version: int
+    state: str
+    started_at_us: int
+    invited: tuple[str, ...]
+    for_enterprise: bool
+
+
+class RoundBook:
+    """The rounds of one level in the database."""
+
+    def __init__(self, engine: Engine, level: RoundLevel, clock_us: Callable[[], int]) -> None:
+        self._engine = engine
+        self._level = level
+        self._clock_us = clock_us
+
+    def open_round(self, base_version: int, invited: Sequence[str], *, for_enterprise: bool = False) -> OpenRound:
+        """Write down that members are about to be asked."""
+        now_us = self._clock_us()
+        metrics = {"invited": list(invited), "for_enterprise": for_enterprise}
+        with writing(self._engine) as connection:
+            result = connection.execute(
+                sa.insert(learning_round).values(
+                    level=self._level,
+                    state="offered",
+                    base_version=base_version,
+                    started_at_us=now_us,
+                    invited=len(invited),
+                    metrics=metrics,
+                )
+            )
+            key = result.inserted_primary_key
+            assert key is not None
+            round_id = int(key[0])
+        return OpenRound(round_id, base_version, "offered", now_us, tuple(invited), for_enterprise)
+
+    def unfinished(self) -> list[OpenRound]:
+        """Rounds a former life of this process has left open, oldest first."""
+        query = sa.select(learning_round).where(
+            learning_round.c.level == self._level, learning_round.c.state.in_(("offered", "merged"))
+        )
+        with self._engine.connect() as connection:
+            rows = connection.execute(query.order_by(learning_round.c.round_id)).mappings().all()
+        return [
+            OpenRound(
+                row["round_id"], row["base_version"], row["state"], row["started_at_us"],
+                tuple(row["metrics"].get("invited", ())), bool(row["metrics"].get("for_enterprise", False)),
+            )
+            for row in rows
+        ]  # fmt: skip
+
+    def note_answer(self, round_id: int, answer: Answer, size_bytes: int) -> None:
+        """Store an update that passed alone; a second one of the same member changes nothing."""
+        update = answer.update
+        delta = update.delta.astype("<f4")
+        self._note(
+            round_id, update.member, reason="", weight=update.weight, norm=norm(delta), bytes=size_bytes,
+            digest=hashlib.sha256(delta.tobytes()).hexdigest(), delta=delta.tobytes(),
+            metrics={
+                "base_version": update.base_version,
+                "staleness": update.staleness,
+                "loss_before": answer.loss_before,
+                "loss_after": answer.loss_after,
+                "held_back_rows": answer.held_back_rows,
+            },
+        )  # fmt: skip
+
+    def note_rejection(self, round_id: int, rejection: Rejection, size_bytes: int = 0) -> None:
+        """Store why a member does not take part; what it sent is not kept."""
+        self._note(
+            round_id, rejection.member, reason=rejection.reason[:32], bytes=size_bytes,
+            metrics={"text": rejection.text[:2000]},
+        )  # fmt: skip
+
+    def note_late(self, round_id: int, member: str) -> None:
+        """Write that a member did answer, after its round had been decided without it."""
+        mine = (round_update.c.round_id == round_id) & (round_update.c.member == member)
+        with writing(self._engine) as connection:
+            connection.execute(
+                sa.update(round_update).where(mine, round_update.c.reason == "no_reply").values(reason="late")
+            )
+
+    def answers(self, round_id: int) -> list[Answer]:
+        """Updates stored so far, by name of the member."""
+        query = sa.select(round_update).where(round_update.c.round_id == round_id, round_update.c.delta.is_not(None))
+        with self._engine.connect() as connection:
+            rows = connection.execute(query.order_by(round_update.c.member)).mappings().all()
+        return [
+            Answer(
+                Update(
+                    row["member"], int(row["metrics"]["base_version"]), np.frombuffer(row["delta"], "<f4"),
+                    row["weight"], int(row["metrics"]["staleness"]),
+                ),
+                row["metrics"]["loss_before"],
+                row["metrics"]["loss_after"],
+                row["metrics"]["held_back_rows"],
+            )
+            for row in rows
+        ]  # fmt: skip
+
+    def answered(self, round_id: int) -> set[str]:
+        """Members whose answer, good or bad, is stored."""
+        query = sa.select(round_update.c.member).where(round_update.c.round_id == round_id)
+        with self._engine.connect() as connection:
+            return set(connection.execute(query).scalars())
+
+    def note_merge(self, round_id: int, outcome: MergeOutcome, digest: str, metrics: Mapping[str, float]) -> None:
+        """Write down what the merge has come to, before anything is done with it."""
+        with writing(self._engine) as connection:
+            for member, weight in outcome.accepted.items():
+                self._judge(connection, round_id, member, accepted=True, weight=weight, reason="")
+            for member, rejection in outcome.rejected.items():
+                self._judge(connection, round_id, member, accepted=False, weight=0.0, reason=rejection.reason)
+            self._set(
+                connection, round_id, state="merged", rule=outcome.rule_used, digest=digest,
+                accepted=len(outcome.accepted), text="; ".join(outcome.notes), add_metrics=metrics,
+            )  # fmt: skip
+
+    def note_void(self, round_id: int, text: str, metrics: Mapping[str, float] | None = None) -> None:
+        """End a round without a release; nothing of it is used."""
+        with writing(self._engine) as connection:
+            self._end(connection, round_id, state="void", text=text, add_metrics=metrics or {})
+
+    def note_release(
+        self, connection: Connection, round_id: int, release_version: int, metrics: Mapping[str, float]
+    ) -> None:
+        """End a round with a release, in the transaction that publishes it."""
+        self._end(connection, round_id, state="released", release_version=release_version, add_metrics=metrics)
+
+    def note_traffic(self, round_id: int, *, bytes_down: int, bytes_up: int) -> None:
+        """Write down what the round has cost."""
+        with writing(self._engine) as connection:
+            connection.execute(
+                sa.update(learning_round)
+                .where(learning_round.c.round_id == round_id)
+                .values(
+                    bytes_down=learning_round.c.bytes_down + bytes_down, bytes_up=learning_round.c.bytes_up + bytes_up
+                )
+            )
+
+    def _note(self, round_id: int, member: str, **values: Any) -> None:
+        with writing(self._engine) as connection:
+            mine = (round_update.c.round_id == round_id) & (round_update.c.member == member)
+            if connection.execute(sa.select(round_update.c.member).where(mine)).first() is None:
+                row = {"accepted": False, "received_at_us": self._clock_us(), **values}
+                connection.execute(sa.insert(round_update).values(round_id=round_id, member=member, **row))
+
+    @staticmethod
+    def _judge(connection: Connection, round_id: int, member: str, **values: Any) -> None:
+        mine = (round_update.c.round_id == round_id) & (round_update.c.member == member)
+        connection.execute(sa.update(round_update).where(mine).values(**values))
+
+    def _end(self, connection: Connection, round_id: int, **values: Any) -> None:
+        row = connection.execute(
+            sa.select(learning_round.c.metrics).where(learning_round.c.round_id == round_id)
+        ).scalar_one()
+        known = connection.execute(
+            sa.select(round_update.c.member).where(round_update.c.round_id == round_id)
+        ).scalars()
+        for member in sorted(set(row.get("invited", ())) - set(known)):
+            connection.execute(
+                sa.insert(round_update).values(
+                    round_id=round_id,
+                    member=member,
+                    received_at_us=self._clock_us(),
+                    accepted=False,
+                    reason="no_reply",
+                    metrics={},
+                )
+            )
+        mine = round_update.c.round_id == round_id
+        connection.execute(sa.update(round_update).where(mine).values(delta=None))
+        accepted = connection.execute(
+            sa.select(sa.func.count()).select_from(round_update).where(mine, round_update.c.accepted)
+        ).scalar_one()
+        total = connection.execute(sa.select(sa.func.count()).select_from(round_update).where(mine)).scalar_one()
+        self._set(
+            connection, round_id, ended_at_us=self._clock_us(), accepted=accepted, rejected=total - accepted, **values
+        )
+
+    @staticmethod
+    def _set(connection: Connection, round_id: int, *, add_metrics: Mapping[str, float], **values: Any) -> None:
+        mine = learning_round.c.round_id == round_id
+        metrics = connection.execute(sa.select(learning_round.c.metrics).where(mine)).scalar_one()
+        connection.execute(sa.update(learning_round).where(mine).values(metrics={**metrics, **add_metrics}, **values))

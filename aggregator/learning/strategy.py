@@ -1,0 +1,324 @@
+"""This file knows a round as Flower sees it: a Strategy that asks, merges behind validation, and lets members judge.
+
+It decides and does no I/O of its own; what must be remembered it tells a `Recorder` before going on. One strategy
+serves one round of a live server, or many in a row within one process.
+"""
+
+import hashlib
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import numpy as np
+from flwr.app import Array, ArrayRecord, ConfigRecord, Message, MetricRecord
+from flwr.serverapp import Grid, ServerApp
+from flwr.serverapp.strategy import Strategy
+from numpy.typing import NDArray
+
+from aggregator.carriers.port import SERVER_NODE_ID, Carrier
+from aggregator.learning.book import Answer
+from aggregator.merge.pipeline import MergeOutcome, Rule, merge
+from aggregator.merge.validate import Base, Limits, Rejection, Update, validate
+from schemas.errors import MessageRejected
+from schemas.flower_codec import new_context
+from schemas.learning_task import EVALUATE, TRAIN, EvaluationReply, LearningTask, TrainingReply
+
+WORSE_THAN = 1.05  # healthy scores scatter by a few percent between evaluations of the same model
+TINY_LOSS = 1e-12
+
+Parameters = NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Plan:
+    """What a round asks.
+
+    Attributes:
+        graph: sha256 of the training graph.
+        steps: Training steps of each member.
+        learning_rate: Step size of Adam.
+        proximal: Weight of the pull to the base.
+        seed: The round's number is added to it.
+        rule: How updates are merged.
+        limits: What one update may be.
+        min_accepted: Fewer accepted updates than this void the round.
+        quorum_share: And fewer than this share of the invited.
+    """
+
+    graph: str
+    steps: int = 60
+    learning_rate: float = 1e-3
+    proximal: float = 0.01
+    seed: int = 0
+    rule: Rule = "auto"
+    limits: Limits = field(default_factory=Limits)
+    min_accepted: int = 1
+    quorum_share: float = 0.5
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class RoundResult:
+    """What came of one round.
+
+    Attributes:
+        round_number: Which.
+        theta: The merged parameters when the round is good, else None.
+        outcome: What the merge says; None when nobody answered usefully.
+        rejected: Who did not take part, and why.
+        void: Why the round is void; empty when it is good.
+        weight: Sum of the accepted updates' weights, in rows.
+        metrics: Losses before and after, on what members held back.
+    """
+
+    round_number: int
+    theta: Parameters | None
+    outcome: MergeOutcome | None
+    rejected: tuple[Rejection, ...]
+    void: str
+    weight: float
+    metrics: dict[str, float]
+
+
+class Recorder(Protocol):
+    """What remembers a round while it runs; every call returns once it is safe."""
+
+    def answers(self) -> list[Answer]:
+        """Updates that a former life of this round has received."""
+
+    def answered(self) -> set[str]:
+        """Members that need not be asked again."""
+
+    def note_answer(self, answer: Answer, size_bytes: int) -> None: ...
+
+    def note_rejection(self, rejection: Rejection) -> None: ...
+
+    def note_merge(self, outcome: MergeOutcome, digest: str, metrics: dict[str, float]) -> None: ...
+
+
+class NoRecorder:
+    """Remembers nothing: for rounds within one process, which begin again when it dies."""
+
+    def answers(self) -> list[Answer]:
+        return []
+
+    def answered(self) -> set[str]:
+        return set()
+
+    def note_answer(self, answer: Answer, size_bytes: int) -> None:
+        """Nothing."""
+
+    def note_rejection(self, rejection: Rejection) -> None:
+        """Nothing."""
+
+    def note_merge(self, outcome: MergeOutcome, digest: str, metrics: dict[str, float]) -> None:
+        """Nothing."""
+
+
+class MergeStrategy(Strategy):
+    """Rounds of one server on one base; `results` has one entry a round that has ended."""
+
+    def __init__(
+        self,
+        carrier: Carrier,
+        plan: Plan,
+        theta: Parameters,
+        *,
+        base_version: int,
+        first_round: int = 1,
+        invited: Sequence[str] | None = None,
+        recorder: Recorder | None = None,
+    ) -> None:
+        self._carrier = carrier
+        self._plan = plan
+        self.theta = theta
+        self._base_version = base_version
+        self._first_round = first_round
+        self._wanted = None if invited is None else set(invited)
+        self._recorder: Recorder = recorder or NoRecorder()
+        self._round_number = first_round
+        self._invited: set[str] = set()
+        self._answers: dict[str, Answer] = {}
+        self._rejected: dict[str, Rejection] = {}
+        self._candidate: RoundResult | None = None
+        self.results: list[RoundResult] = []
+        carrier.on_reply = self._note
+
+    def begin_at(self, round_number: int) -> None:
+        """Number the next round that is started."""
+        self._first_round = round_number
+
+    def configure_train(
+        self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
+    ) -> Iterable[Message]:
+        """Ask every member that is there, but for those whose answer is already stored."""
+        self._round_number = self._first_round + server_round - 1
+        self._answers = {answer.update.member: answer for answer in self._recorder.answers()}
+        self._rejected, self._candidate = {}, None
+        present = {name: node for node in grid.get_node_ids() if (name := self._carrier.member_of(node)) is not None}
+        self._invited = set(present) if self._wanted is None else self._wanted
+        asked = sorted((self._invited & set(present)) - self._recorder.answered())
+        task = self._task(self.theta)
+        return [grid.create_message(task.record(), TRAIN, present[name], str(self._round_number)) for name in asked]
+
+    def aggregate_train(
+        self, server_round: int, replies: Iterable[Message]
+    ) -> tuple[ArrayRecord | None, MetricRecord | None]:
+        """Merge what was accepted; None when there is too little of it."""
+        for reply in replies:
+            self._note(reply)
+        outcome = merge(
+            (answer.update for answer in self._answers.values()),
+            self._base(),
+            self._plan.rule,
+            limits=self._limits(),
+        )
+        rejected = (*self._rejected.values(), *outcome.rejected.values())
+        accepted = [answer for name, answer in sorted(self._answers.items()) if name in outcome.accepted]
+        metrics = {
+            "loss_before": _mean((answer.loss_before, answer.held_back_rows) for answer in accepted),
+            "loss_local": _mean((answer.loss_after, answer.held_back_rows) for answer in accepted),
+        }
+        needed = max(self._plan.min_accepted, math.ceil(self._plan.quorum_share * len(self._invited)))
+        if outcome.delta is None or len(accepted) < needed:
+            text = f"{len(accepted)} of {len(self._invited)} invited gave a usable update, {needed} needed"
+            self._end(RoundResult(self._round_number, None, outcome, rejected, text, 0.0, {}))
+            return None, None
+        theta = (self.theta.astype(np.float64) + outcome.delta).astype(np.float32)
+        weight = sum(outcome.accepted.values())
+        self._recorder.note_merge(outcome, digest_of(theta), metrics)
+        self._candidate = RoundResult(self._round_number, theta, outcome, rejected, "", weight, metrics)
+        return ArrayRecord({"theta": Array(theta)}), None
+
+    def configure_evaluate(
+        self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
+    ) -> Iterable[Message]:
+        """Let those whose updates count judge the merged parameters on what they held back."""
+        candidate = self._candidate
+        if candidate is None or candidate.theta is None or candidate.outcome is None:
+            return []
+        task = self._task(candidate.theta)
+        return [
+            grid.create_message(task.record(), EVALUATE, node, str(self._round_number))
+            for node in grid.get_node_ids()
+            if self._carrier.member_of(node) in candidate.outcome.accepted
+        ]
+
+    def aggregate_evaluate(self, server_round: int, replies: Iterable[Message]) -> MetricRecord | None:
+        """Accept the merged parameters unless the members are worse off with them."""
+        candidate = self._candidate
+        if candidate is None:
+            return None
+        judged: list[tuple[float, float, float]] = []
+        for reply in replies:
+            answer = self._answers.get(self._carrier.member_of(reply.metadata.src_node_id) or "")
+            if answer is None or reply.has_error():
+                continue
+            try:
+                loss = EvaluationReply.read(reply).loss
+            except MessageRejected:
+                continue
+            judged.append((answer.loss_before, loss, answer.held_back_rows))
+        self._end(_judge(candidate, judged))
+        return None
+
+    def summary(self) -> None:
+        """Flower would log this; the round's row in the database says more."""
+
+    def _end(self, result: RoundResult) -> None:
+        self.results.append(result)
+        self._candidate = None
+        if result.theta is not None:
+            self.theta = result.theta
+            self._base_version += 1
+
+    def _task(self, theta: Parameters) -> LearningTask:
+        plan = self._plan
+        return LearningTask(
+            round_number=self._round_number,
+            base_version=self._base_version,
+            graph=plan.graph,
+            theta=theta,
+            steps=plan.steps,
+            learning_rate=plan.learning_rate,
+            proximal=plan.proximal,
+            seed=plan.seed + self._round_number,
+        )
+
+    def _base(self) -> Base:
+        return Base(self._base_version, self.theta.size)
+
+    def _limits(self) -> Limits:
+        return self._plan.limits
+
+    def _note(self, reply: Message) -> None:
+        """Judge a training reply alone and have it remembered; once a member."""
+        member = self._carrier.member_of(reply.metadata.src_node_id)
+        known = member in self._answers or member in self._rejected
+        if member is None or known or reply.metadata.message_type != TRAIN:
+            return
+        answer = self._read(member, reply)
+        if isinstance(answer, Rejection):
+            self._rejected[member] = answer
+            self._recorder.note_rejection(answer)
+        else:
+            self._answers[member] = answer
+            self._recorder.note_answer(answer, answer.update.delta.nbytes)
+
+    def _read(self, member: str, reply: Message) -> Answer | Rejection:
+        if reply.has_error():
+            return Rejection(member, "refused", reply.error.reason or "no reason given")
+        try:
+            said = TrainingReply.read(reply)
+        except MessageRejected as error:
+            return Rejection(member, error.reason, str(error))
+        update = validate(
+            Update(member, said.base_version, said.delta, said.weight), self._base(), self._limits()
+        )  # fmt: skip
+        if isinstance(update, Rejection):
+            return update
+        losses = (said.loss_before, said.loss_after)
+        if not all(math.isfinite(loss) and loss >= 0 for loss in losses) or said.held_back_rows < 1:
+            return Rejection(member, "not_finite", f"losses {losses} over {said.held_back_rows} rows cannot be used")
+        rows = min(said.held_back_rows, int(self._limits().max_weight))
+        return Answer(update, said.loss_before, said.loss_after, rows)
+
+
+def digest_of(theta: Parameters) -> str:
+    """Name parameters by their bytes."""
+    return hashlib.sha256(np.ascontiguousarray(theta, "<f4").tobytes()).hexdigest()
+
+
+def run_rounds(carrier: Carrier, strategy: MergeStrategy, *, rounds: int, deadline_s: float) -> list[RoundResult]:
+    """Run rounds as an ordinary Flower `ServerApp`; each of its two questions may take `deadline_s`."""
+    app = ServerApp()
+
+    @app.main()
+    def main(grid: Grid, context: object) -> None:
+        arrays = ArrayRecord({"theta": Array(strategy.theta)})
+        strategy.start(grid=grid, initial_arrays=arrays, num_rounds=rounds, timeout=deadline_s)
+
+    before = len(strategy.results)
+    app(carrier, new_context(SERVER_NODE_ID, {}))
+    return strategy.results[before:]
+
+
+def _judge(candidate: RoundResult, judged: list[tuple[float, float, float]]) -> RoundResult:
+    """Decide on (loss before, loss now, rows) of the members that answered."""
+    c = candidate
+    if not judged:
+        text = "no member judged the merged parameters"
+        return RoundResult(c.round_number, None, c.outcome, c.rejected, text, c.weight, c.metrics)
+    before = _mean((loss, rows) for loss, _, rows in judged)
+    after = _mean((loss, rows) for _, loss, rows in judged)
+    metrics = {**c.metrics, "loss_before": before, "loss_after": after, "judges": float(len(judged))}
+    if after > before * WORSE_THAN + TINY_LOSS:
+        text = f"loss on held-back rows rose from {before:.4g} to {after:.4g}, at most {WORSE_THAN:g} times allowed"
+        return RoundResult(c.round_number, None, c.outcome, c.rejected, text, c.weight, metrics)
+    return RoundResult(c.round_number, c.theta, c.outcome, c.rejected, "", c.weight, metrics)
+
+
+def _mean(weighted: Iterable[tuple[float, float]]) -> float:
+    pairs = list(weighted)
+    total = sum(weight for _, weight in pairs)
+    return sum(value * weight for value, weight in pairs) / total if total else 0.0

@@ -1,0 +1,1 @@
+"""This folder knows how a database of every earlier version becomes one of this version."""

@@ -1,0 +1,87 @@
+"""This file knows what an aggregator says of itself on the command line, read from its database alone."""
+
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection, Engine
+
+from schemas.site_tables import (
+    dead_letter_count,
+    gateway,
+    health,
+    learning_round,
+    machine_case,
+    release,
+    round_update,
+    uplink,
+)
+
+
+def read_status(engine: Engine) -> dict[str, Any]:
+    """Gather the state of a site or an enterprise; works beside a running aggregator."""
+    with engine.connect() as connection:
+        return {
+            "windows": {
+                "stored": connection.execute(sa.select(sa.func.count()).select_from(health)).scalar_one(),
+                "duplicates": connection.execute(
+                    sa.select(sa.func.coalesce(sa.func.sum(uplink.c.duplicates), 0))
+                ).scalar_one(),
+            },
+            "gateways": {
+                row.gateway: {"last_seq": row.last_sequence, "online": bool(row.online)}
+                for row in connection.execute(sa.select(gateway).order_by(gateway.c.gateway))
+            },
+            "rounds": _rounds(connection),
+            "release": _release(connection),
+            "cases": {
+                "open": connection.execute(
+                    sa.select(sa.func.count()).select_from(machine_case).where(machine_case.c.state != "closed")
+                ).scalar_one()
+            },
+            "dead_letters": {
+                row.reason: row.count
+                for row in connection.execute(sa.select(dead_letter_count).order_by(dead_letter_count.c.reason))
+            },
+        }
+
+
+def _rounds(connection: Connection) -> dict[str, Any]:
+    rejected = connection.execute(
+        sa.select(round_update.c.reason, sa.func.count().label("times"))
+        .where(~round_update.c.accepted)
+        .group_by(round_update.c.reason)
+        .order_by(round_update.c.reason)
+    )
+    return {
+        "last": connection.execute(sa.select(sa.func.max(learning_round.c.round_id))).scalar_one() or 0,
+        "accepted": connection.execute(
+            sa.select(sa.func.count()).select_from(round_update).where(round_update.c.accepted)
+        ).scalar_one(),
+        "rejected": {row.reason: row.times for row in rejected},
+    }
+
+
+def _release(connection: Connection) -> dict[str, Any]:
+    row = connection.execute(
+        sa.select(release.c.release_version, release.c.digest)
+        .where(release.c.state == "current")
+        .order_by(release.c.release_version.desc())
+        .limit(1)
+    ).one_or_none()
+    return {"version": row.release_version, "digest": row.digest} if row else {"version": 0, "digest": ""}
+
+
+def in_words(status: dict[str, Any]) -> str:
+    """The same for a person at a terminal."""
+    present = sum(1 for one in status["gateways"].values() if one["online"])
+    rounds, release_now = status["rounds"], status["release"]
+    updates = f"{rounds['accepted']} accepted, {sum(rounds['rejected'].values())} rejected"
+    lines = [
+        f"windows    {status['windows']['stored']} stored, {status['windows']['duplicates']} came twice",
+        f"gateways   {present} of {len(status['gateways'])} online",
+        f"cases      {status['cases']['open']} open",
+        f"rounds     last {rounds['last']}, updates {updates}",
+        f"release    {release_now['version']} {release_now['digest'][:12]}".rstrip(),
+        f"refused    {sum(status['dead_letters'].values())} messages",
+    ]
+    return "\n".join(lines)

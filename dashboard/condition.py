@@ -1,0 +1,290 @@
+"""This file knows how a machine stands: from cases, points and ages to one state, one reason and a place in the list.
+
+Pure: what the database says and the time go in, what a person is shown comes out. States, worst first, each with a
+shape, a letter and a word besides its colour; a machine that is well is grey, and silence is never well.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+from dashboard import words
+from dashboard.queries.records import CaseRecord, MachineRecord, PointRecord, Trend
+
+LevelName = Literal["danger", "alert", "notice", "sensor", "unknown", "stopped", "learning", "normal"]
+STOPPED = "machine_stopped"
+
+
+@dataclass(frozen=True, slots=True)
+class Level:
+    """One state and how it looks.
+
+    Attributes:
+        shape: For drawn glyphs; `mark` is its stand-in within text.
+        colour: A colour name of the theme; grey is not a colour but its absence.
+        weight: Place in the order of attention, before everything else.
+    """
+
+    name: LevelName
+    word: str
+    letter: str
+    shape: str
+    mark: str
+    colour: str
+    weight: float
+
+    @property
+    def text(self) -> str:
+        """The glyph within Markdown: shape, letter and word."""
+        body = f"{self.mark} {self.letter} {self.word}".replace("  ", " ")
+        return body if self.colour == "gray" else f":{self.colour}[**{body}**]"
+
+
+LEVELS: dict[LevelName, Level] = {
+    level.name: level
+    for level in (
+        Level("danger", "Danger", "D", "square", "■", "red", 1000.0),
+        Level("alert", "Alert", "C", "triangle", "▲", "orange", 700.0),
+        Level("notice", "Notice", "N", "circle", "●", "yellow", 400.0),
+        Level("sensor", "Sensor problem", "S", "diamond", "◆", "violet", 300.0),
+        Level("unknown", "Stale", "?", "hatched", "▨", "gray", 250.0),
+        Level("stopped", "Stopped", "–", "pause", "❙❙", "gray", 30.0),
+        Level("learning", "Learning", "L", "ring", "◌", "gray", 40.0),
+        Level("normal", "Normal", "", "dot", "·", "gray", 0.0),
+    )
+}
+
+_SHARE_OF_CONFIDENCE = 80.0
+_SHARE_OF_TREND = 80.0
+_STEP_OF_CRITICALITY = 25.0
+_OPEN_BEFORE_ACKNOWLEDGED = 60.0
+_STEEP = 0.5  # of the limit a day: steeper does not lift a machine further
+
+
+@dataclass(frozen=True, slots=True)
+class Staleness:
+    """When a point counts as silent."""
+
+    after_intervals: float
+    floor_s: float
+    assumed_interval_s: float
+
+    def limit_s(self, interval_s: float | None) -> float:
+        """Age of the last data from which a point is stale."""
+        interval = interval_s if interval_s and interval_s > 0 else self.assumed_interval_s
+        return max(self.floor_s, self.after_intervals * interval)
+
+    def is_stale(self, point: PointRecord, now_us: int) -> bool:
+        """Whether a point has missed so many captures that its last value says nothing about now."""
+        age_s = data_age_s(point, now_us)
+        return age_s is None or age_s > self.limit_s(point.interval_s)
+
+
+@dataclass(frozen=True, slots=True)
+class Condition:
+    """How one machine stands.
+
+    Attributes:
+        reason: One sentence for the list.
+        details: What limits the verdict: stale points, sensors, learning.
+        zone: The worst zone of fresh points; None if none could be judged.
+        age_s: Since the newest data of any point arrived; None if there never was any.
+        stale: Whether all points are silent.
+        points_assessable: Points that are fresh, ready and believed.
+        attention: The place in the list: larger comes first.
+    """
+
+    machine: str
+    title: str
+    level: Level
+    reason: str
+    details: tuple[str, ...]
+    zone: str | None
+    confidence: float | None
+    trend_share_a_day: float | None
+    age_s: float | None
+    stale: bool
+    points: int
+    points_assessable: int
+    case: CaseRecord | None
+    criticality: int
+    attention: float = field(compare=False)
+
+    @property
+    def sort_key(self) -> tuple[float, str]:
+        """Worst first; equals by name, so that the order never flickers."""
+        return -self.attention, self.machine
+
+
+def data_age_s(point: PointRecord, now_us: int) -> float | None:
+    """Seconds since data of a point last arrived; by arrival, because a sensor's clock may be wrong."""
+    newest = point.last_received_us if point.last_received_us is not None else point.last_measured_us
+    return None if newest is None else (now_us - newest) / 1e6
+
+
+def judge(machine: MachineRecord, trend: Trend | None, staleness: Staleness, now_us: int) -> Condition:
+    """Say how a machine stands.
+
+    Args:
+        machine: With its points and its open case, as the database has them.
+        trend: How the score of its worst point develops; None if not known.
+        staleness: When a point counts as silent.
+        now_us: The time to judge by.
+    """
+    points = machine.points
+    stale = [point for point in points if staleness.is_stale(point, now_us)]
+    fresh = [point for point in points if point not in stale]
+    suspects = [point for point in points if _is_suspect(point)]
+    learning = [point for point in fresh if point.learning == "learning"]
+    stopped = bool(fresh) and all(point.quality == STOPPED for point in fresh)
+    ages = [found for found in (data_age_s(point, now_us) for point in points) if found is not None]
+    all_stale = len(stale) == len(points)
+    name, reason = _level(machine, stale, suspects, learning, stopped=stopped, all_stale=all_stale, now_us=now_us)
+    confidence = _confidence(machine.case)
+    rate = trend.share_a_day if trend is not None and not all_stale else None
+    level = LEVELS[name]
+    return Condition(
+        machine=machine.machine,
+        title=machine.title or machine.machine,
+        level=level,
+        reason=reason,
+        details=tuple(_details(machine, stale, suspects, learning, name, rate, now_us)),
+        zone=max((point.latest.zone for point in fresh if point.latest and point.latest.zone), default=None),
+        confidence=confidence,
+        trend_share_a_day=rate,
+        age_s=min(ages, default=None),
+        stale=all_stale,
+        points=len(points),
+        points_assessable=sum(point.learning == "ready" and point.quality == "ok" for point in fresh),
+        case=machine.case,
+        criticality=machine.criticality,
+        attention=_attention(level, machine, confidence, rate),
+    )
+
+
+def in_order(conditions: Iterable[Condition]) -> list[Condition]:
+    """Worst first."""
+    return sorted(conditions, key=lambda condition: condition.sort_key)
+
+
+def _attention(level: Level, machine: MachineRecord, confidence: float | None, rate: float | None) -> float:
+    attention = level.weight + _STEP_OF_CRITICALITY * (machine.criticality - 3)
+    if level.name in {"danger", "alert", "notice"}:
+        attention += _SHARE_OF_CONFIDENCE * (confidence or 0.0)
+        attention += _SHARE_OF_TREND * min(1.0, max(-1.0, (rate or 0.0) / _STEEP))
+    if machine.case is not None and machine.case.state == "open":
+        attention += _OPEN_BEFORE_ACKNOWLEDGED
+    return attention
+
+
+def _confidence(case: CaseRecord | None) -> float | None:
+    if case is None or not case.diagnosis:
+        return None
+    best = case.diagnosis[0]
+    return None if best.label == "unknown" else best.confidence
+
+
+def _trouble(point: PointRecord) -> str:
+    if point.quality in {"ok", STOPPED}:
+        return "its healthy baseline is in doubt"
+    return words.quality(point.quality)
+
+
+def _is_suspect(point: PointRecord) -> bool:
+    return point.quality not in {"ok", STOPPED} or point.learning == "suspect"
+
+
+def _level(
+    machine: MachineRecord,
+    stale: Sequence[PointRecord],
+    suspects: Sequence[PointRecord],
+    learning: Sequence[PointRecord],
+    *,
+    stopped: bool,
+    all_stale: bool,
+    now_us: int,
+) -> tuple[LevelName, str]:
+    case = machine.case
+    if case is not None:
+        return _case_level(case), case.title
+    if all_stale:
+        return "unknown", _silence(machine.points, now_us)
+    if suspects:
+        first = suspects[0]
+        return "sensor", f"{position(first.point)}: {_trouble(first)}"
+    if stale:
+        return "unknown", f"{len(stale)} of {len(machine.points)} points silent: {_names(stale)}"
+    if stopped:
+        return "stopped", "machine stands still: not judged"
+    if learning:
+        return "learning", learning_words(learning)
+    return "normal", "nothing abnormal"
+
+
+def _case_level(case: CaseRecord) -> LevelName:
+    names: dict[str, LevelName] = {"danger": "danger", "alert": "alert", "notice": "notice", "sensor": "sensor"}
+    return names.get(case.priority, "notice")
+
+
+def _silence(points: Sequence[PointRecord], now_us: int) -> str:
+    if not points:
+        return "no measurement point has reported yet"
+    ages = [found for found in (data_age_s(point, now_us) for point in points) if found is not None]
+    if not ages:
+        return "no data has arrived yet"
+    intervals = [point.interval_s for point in points if point.interval_s]
+    expected = f", expected every {words.span(min(intervals))}" if intervals else ""
+    return f"no data for {words.span(min(ages))}{expected}: state not known"
+
+
+def learning_words(points: Sequence[PointRecord]) -> str:
+    """Say how far commissioning is, by the point that is furthest behind."""
+    behind = min(points, key=lambda point: point.learning_share)
+    share, captures = behind.learning_share, behind.learning_captures
+    if captures and 0.0 < share <= 1.0:
+        needed = max(captures, round(captures / share))
+        progress = f"{captures} of {needed} captures"
+    else:
+        progress = f"{share:.0%}"
+    return f"learning what is healthy ({progress}); until then only velocity zones are judged"
+
+
+def position(point: str) -> str:
+    """The part of a point's name that its machine does not say already."""
+    return point.partition("/")[2] or point
+
+
+def _names(points: Sequence[PointRecord]) -> str:
+    return ", ".join(position(point.point) for point in points[:4]) + (" ..." if len(points) > 4 else "")
+
+
+def _details(
+    machine: MachineRecord,
+    stale: Sequence[PointRecord],
+    suspects: Sequence[PointRecord],
+    learning: Sequence[PointRecord],
+    name: LevelName,
+    rate: float | None,
+    now_us: int,
+) -> Iterable[str]:
+    case = machine.case
+    if case is not None:
+        best = next((item for item in case.diagnosis if item.label != "unknown"), None)
+        if best is not None:
+            yield f"{words.cause(best.label)}, confidence {best.confidence:.0%}"
+        else:
+            yield "cause not known"
+    if rate is not None and abs(rate) >= 0.01:
+        yield f"score {'rising' if rate > 0 else 'falling'} {abs(rate):.0%} of its limit a day"
+    if name == "unknown" or not machine.points:
+        return
+    if len(stale) == len(machine.points):
+        yield _silence(machine.points, now_us)
+    elif stale:
+        yield f"{len(stale)} of {len(machine.points)} points silent: {_names(stale)}"
+    if suspects and name != "sensor":
+        yield f"sensor suspect: {_names(suspects)}"
+    elif suspects and suspects[0].notice:
+        yield suspects[0].notice
+    if learning and name != "learning":
+        yield f"{len(learning)} of {len(machine.points)} points still learning"

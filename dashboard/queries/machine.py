@@ -1,0 +1,186 @@
+"""This file knows how everything about one machine is asked for: history, evidence, and what was done about it."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import sqlalchemy as sa
+from pydantic import ValidationError
+from sqlalchemy.engine import Connection
+
+from dashboard.queries.plant import case_record
+from dashboard.queries.records import CaseRecord
+from schemas.messages import Alarm, Evidence
+from schemas.site_tables import alarm, case_event, evidence, health, machine_case, point
+
+BUCKETS = 700  # about two values a pixel of a wide screen
+LISTED = 20
+EVENTS = 200
+
+QUANTITIES = (
+    "score", "score_limit", "velocity_rms_mm_s", "envelope_rms_g", "acceleration_peak_g", "kurtosis",
+    "temperature_c", "rpm",
+)  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Bucket:
+    """Captures that fall on one pixel of a trend.
+
+    Attributes:
+        lowest: Per quantity of `QUANTITIES`; None where no believable capture had one.
+        highest: Likewise.
+        believed: How many captures could be believed.
+    """
+
+    first_us: int
+    last_us: int
+    captures: int
+    believed: int
+    lowest: tuple[float | None, ...]
+    highest: tuple[float | None, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class EvidenceEntry:
+    """One row of the list of evidence."""
+
+    gateway: str
+    boot: int
+    sequence: int
+    point: str
+    measured_at_us: int
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class CaseEvent:
+    """One line of a case's history."""
+
+    at_us: int
+    kind: str
+    actor: str
+    text: str
+
+
+def read_span_us(connection: Connection, point_name: str) -> tuple[int, int] | None:
+    """First and last capture of a point; None if there is none."""
+    query = sa.select(sa.func.min(health.c.measured_at_us), sa.func.max(health.c.measured_at_us)).where(
+        health.c.point == point_name
+    )
+    first, last = connection.execute(query).one()
+    return None if first is None else (first, last)
+
+
+def read_buckets(connection: Connection, point_name: str, *, since_us: int, until_us: int) -> list[Bucket]:
+    """Read a point's history, gathered so that no more is sent than can be seen; extremes are kept.
+
+    Captures that could not be believed count, but give no values.
+    """
+    width_us = max(1, (until_us - since_us) // BUCKETS)
+    believed = health.c.quality == "ok"
+    columns = [
+        reduce(sa.case((believed, health.c[name]), else_=None)).label(f"{name}_{label}")
+        for name in QUANTITIES
+        for label, reduce in (("lowest", sa.func.min), ("highest", sa.func.max))
+    ]
+    bucket = (health.c.measured_at_us - since_us).op("/")(width_us)
+    query = (
+        sa.select(
+            sa.func.min(health.c.measured_at_us).label("first_us"),
+            sa.func.max(health.c.measured_at_us).label("last_us"),
+            sa.func.count().label("captures"),
+            sa.func.sum(sa.case((believed, 1), else_=0)).label("believed"),
+            *columns,
+        )
+        .where(health.c.point == point_name, health.c.measured_at_us.between(since_us, until_us))
+        .group_by(bucket)
+        .order_by(sa.func.min(health.c.measured_at_us))
+    )
+    return [
+        Bucket(row[0], row[1], row[2], int(row[3]), tuple(row[4::2]), tuple(row[5::2]))
+        for row in connection.execute(query)
+    ]
+
+
+def read_evidence_list(connection: Connection, machine_name: str) -> list[EvidenceEntry]:
+    """Read which spectra there are of a machine, newest first, without their content."""
+    query = (
+        sa.select(
+            evidence.c.gateway, evidence.c.boot, evidence.c.sequence, evidence.c.point, evidence.c.measured_at_us,
+            evidence.c.why,
+        )
+        .join(point, point.c.point == evidence.c.point)
+        .where(point.c.machine == machine_name)
+        .order_by(evidence.c.measured_at_us.desc(), evidence.c.sequence.desc())
+        .limit(LISTED)
+    )  # fmt: skip
+    return [EvidenceEntry(*row) for row in connection.execute(query)]
+
+
+def read_evidence(connection: Connection, entry: EvidenceEntry) -> Evidence | None:
+    """Read one piece of evidence; None where it is gone or cannot be read."""
+    query = sa.select(evidence.c.detail).where(
+        evidence.c.gateway == entry.gateway, evidence.c.boot == entry.boot, evidence.c.sequence == entry.sequence
+    )
+    detail = connection.execute(query).scalar_one_or_none()
+    try:
+        return None if detail is None else Evidence.model_validate(detail)
+    except ValidationError:
+        return None
+
+
+def read_verdict(connection: Connection, machine_name: str, case_id: int | None) -> Alarm | None:
+    """Read the newest alarm of a case that says why: with findings for and against."""
+    query = (
+        sa.select(alarm.c.detail)
+        .where(alarm.c.machine == machine_name)
+        .order_by(alarm.c.received_at_us.desc(), alarm.c.boot.desc(), alarm.c.sequence.desc())
+        .limit(LISTED)
+    )
+    if case_id is not None:
+        query = query.where(alarm.c.case_id == case_id)
+    fallback: Alarm | None = None
+    for detail in connection.execute(query).scalars():
+        found = _alarm(detail)
+        if found is not None and found.findings:
+            return found
+        fallback = fallback or found
+    return fallback
+
+
+def read_cases(connection: Connection, machine_name: str) -> list[CaseRecord]:
+    """Read the machine's cases, newest first."""
+    query = (
+        sa.select(machine_case)
+        .where(machine_case.c.machine == machine_name)
+        .order_by(machine_case.c.case_id.desc())
+        .limit(LISTED)
+    )
+    return [case_record(row) for row in connection.execute(query)]
+
+
+def read_events(connection: Connection, case_id: int) -> list[CaseEvent]:
+    """Read the history of a case, newest first."""
+    query = (
+        sa.select(case_event.c.at_us, case_event.c.kind, case_event.c.actor, case_event.c.text)
+        .where(case_event.c.case_id == case_id)
+        .order_by(case_event.c.event_id.desc())
+        .limit(EVENTS)
+    )
+    return [CaseEvent(*row) for row in connection.execute(query)]
+
+
+def count_newer(connection: Connection, machine_name: str, *, received_after_us: int) -> tuple[int, int | None]:
+    """How many points have newer data than a snapshot, and when the newest arrived."""
+    query = sa.select(sa.func.count(), sa.func.max(point.c.last_received_us)).where(
+        point.c.machine == machine_name, point.c.last_received_us > received_after_us
+    )
+    count, newest = connection.execute(query).one()
+    return count, newest
+
+
+def _alarm(detail: Any) -> Alarm | None:
+    try:
+        return Alarm.model_validate(detail)
+    except ValidationError:
+        return None

@@ -1,0 +1,232 @@
+"""This file knows how the state of the whole plant is asked for, in few queries whatever the number of machines."""
+
+from collections.abc import Iterable, Sequence
+from itertools import groupby
+from typing import Any
+
+import numpy as np
+import sqlalchemy as sa
+from pydantic import TypeAdapter, ValidationError
+from sqlalchemy.engine import Connection, Row
+
+from dashboard.queries.records import (
+    CaseRecord,
+    GatewayRecord,
+    LatestHealth,
+    MachineRecord,
+    Plant,
+    PointRecord,
+    RoundRecord,
+    Trend,
+)
+from schemas.messages import Diagnosis
+from schemas.nameplate import Nameplate
+from schemas.site_tables import gateway, health, learning_round, machine, machine_case, point
+
+TREND_CAPTURES = 120
+TREND_POINTS = 40  # so many machines get a small trend: those with a case first
+TREND_MIN = 8  # captures, below which a slope says nothing
+DAY_US = 86_400_000_000
+
+_diagnoses: TypeAdapter[tuple[Diagnosis, ...]] = TypeAdapter(tuple[Diagnosis, ...])
+
+
+def read_plant(connection: Connection) -> Plant:
+    """Read machines with points, latest judgements, open cases, gateways and the last round."""
+    gateways = read_gateways(connection)
+    points = _with_latest(read_points(connection, gateways), read_latest(connection))
+    by_machine: dict[str, list[PointRecord]] = {}
+    for found in points:
+        by_machine.setdefault(found.machine, []).append(found)
+    cases = {found.machine: found for found in read_open_cases(connection)}
+    machines = tuple(
+        _machine(row, tuple(by_machine.get(row.machine, ())), cases.get(row.machine))
+        for row in connection.execute(sa.select(machine).order_by(machine.c.machine))
+    )
+    arrivals = [found.last_received_us for found in points if found.last_received_us is not None]
+    return Plant(
+        machines=machines,
+        gateways=gateways,
+        trends=_trends(connection, machines),
+        last_round=read_last_round(connection),
+        newest_received_us=max(arrivals, default=None),
+    )
+
+
+def read_machine(connection: Connection, name: str) -> MachineRecord | None:
+    """Read one machine; None if the site knows none of this name."""
+    row = connection.execute(sa.select(machine).where(machine.c.machine == name)).one_or_none()
+    if row is None:
+        return None
+    points = read_points(connection, read_gateways(connection), machine_name=name)
+    latest = read_latest(connection, machine_name=name)
+    cases = read_open_cases(connection, machine_name=name)
+    return _machine(row, _with_latest(points, latest), cases[0] if cases else None)
+
+
+def read_points(
+    connection: Connection, gateways: Iterable[GatewayRecord], *, machine_name: str | None = None
+) -> tuple[PointRecord, ...]:
+    """Read measurement points, without their latest judgement."""
+    captures = {
+        status.get("point"): status.get("captures")
+        for found in gateways
+        for status in found.status.get("points", ())
+        if isinstance(status, dict)
+    }
+    query = sa.select(point).order_by(point.c.point)
+    if machine_name is not None:
+        query = query.where(point.c.machine == machine_name)
+    return tuple(
+        PointRecord(
+            point=row.point, machine=row.machine, gateway=row.gateway, learning=row.learning,
+            learning_share=row.learning_share, learning_captures=captures.get(row.point), quality=row.quality,
+            notice=row.notice, last_measured_us=row.last_measured_us, last_received_us=row.last_received_us,
+            interval_s=row.interval_s,
+        )
+        for row in connection.execute(query)
+    )  # fmt: skip
+
+
+def read_latest(connection: Connection, *, machine_name: str | None = None) -> dict[str, LatestHealth]:
+    """Read the newest judgement of each point: one step down the index of each."""
+    one = health.alias("one")
+    newest = sa.select(sa.func.max(one.c.measured_at_us)).where(one.c.point == point.c.point).scalar_subquery()
+    query = (
+        sa.select(health)
+        .join(point, sa.and_(health.c.point == point.c.point, health.c.measured_at_us == newest))
+        .order_by(health.c.boot, health.c.sequence)
+    )
+    if machine_name is not None:
+        query = query.where(point.c.machine == machine_name)
+    return {row.point: _latest(row) for row in connection.execute(query)}
+
+
+def read_open_cases(connection: Connection, *, machine_name: str | None = None) -> list[CaseRecord]:
+    """Read cases that are not closed."""
+    query = sa.select(machine_case).where(machine_case.c.state != "closed").order_by(machine_case.c.case_id)
+    if machine_name is not None:
+        query = query.where(machine_case.c.machine == machine_name)
+    return [case_record(row) for row in connection.execute(query)]
+
+
+def read_gateways(connection: Connection) -> tuple[GatewayRecord, ...]:
+    """Read all gateways."""
+    return tuple(
+        GatewayRecord(
+            row.gateway,
+            row.online,
+            row.last_seen_us,
+            row.release_version,
+            row.status if isinstance(row.status, dict) else {},
+        )
+        for row in connection.execute(sa.select(gateway).order_by(gateway.c.gateway))
+    )
+
+
+def read_last_round(connection: Connection) -> RoundRecord | None:
+    """Read the newest round of learning."""
+    query = sa.select(learning_round).order_by(learning_round.c.round_id.desc()).limit(1)
+    row = connection.execute(query).one_or_none()
+    return None if row is None else round_record(row)
+
+
+def round_record(row: Row[Any]) -> RoundRecord:
+    """Make a record of a row of `learning_round`."""
+    return RoundRecord(
+        row.round_id, row.level, row.state, row.base_version, row.release_version, row.started_at_us,
+        row.ended_at_us, row.invited, row.accepted, row.rejected, row.bytes_down, row.bytes_up, row.rule,
+        row.digest, row.text,
+    )  # fmt: skip
+
+
+def case_record(row: Row[Any]) -> CaseRecord:
+    """Make a record of a row of `machine_case`."""
+    return CaseRecord(
+        row.case_id, row.machine, row.state, row.priority, row.title, read_diagnosis(row.diagnosis),
+        row.opened_at_us, row.changed_at_us, row.closed_at_us, row.acknowledged_by,
+    )  # fmt: skip
+
+
+def read_diagnosis(value: object) -> tuple[Diagnosis, ...]:
+    """Read a column of diagnoses; nothing where it cannot be read."""
+    try:
+        return _diagnoses.validate_python(value or ())
+    except ValidationError:
+        return ()
+
+
+def slope_a_day(at_us: Sequence[int], ratios: Sequence[float]) -> float | None:
+    """Fit a straight line; None with too few values or no time between them."""
+    if len(ratios) < TREND_MIN or max(at_us) - min(at_us) < 1_000_000:
+        return None
+    days = (np.asarray(at_us, dtype=np.float64) - at_us[0]) / DAY_US
+    centred = days - days.mean()
+    values = np.asarray(ratios, dtype=np.float64)
+    return float((centred * (values - values.mean())).sum() / (centred**2).sum())
+
+
+def _machine(row: Row[Any], points: tuple[PointRecord, ...], case: CaseRecord | None) -> MachineRecord:
+    try:
+        plate = Nameplate.model_validate(row.nameplate) if row.nameplate else None
+    except ValidationError:
+        plate = None
+    return MachineRecord(row.machine, row.title, row.criticality, plate, row.first_seen_us, points, case)
+
+
+def _with_latest(points: Iterable[PointRecord], latest: dict[str, LatestHealth]) -> tuple[PointRecord, ...]:
+    return tuple(_replace_latest(found, latest.get(found.point)) for found in points)
+
+
+def _replace_latest(found: PointRecord, latest: LatestHealth | None) -> PointRecord:
+    values = {name: getattr(found, name) for name in PointRecord.__slots__ if name != "latest"}
+    return PointRecord(**values, latest=latest)
+
+
+def _latest(row: Row[Any]) -> LatestHealth:
+    return LatestHealth(
+        measured_at_us=row.measured_at_us, quality=row.quality, score=row.score, limit=row.score_limit,
+        exceeds=row.exceeds, alarm=row.alarm, zone=row.zone, zone_basis=row.zone_basis,
+        velocity_rms_mm_s=row.velocity_rms_mm_s, acceleration_rms_g=row.acceleration_rms_g,
+        acceleration_peak_g=row.acceleration_peak_g, envelope_rms_g=row.envelope_rms_g, kurtosis=row.kurtosis,
+        crest_factor=row.crest_factor, rpm=row.rpm, rpm_source=row.rpm_source, rpm_confidence=row.rpm_confidence,
+        temperature_c=row.temperature_c, battery_v=row.battery_v, diagnosis=read_diagnosis(row.diagnosis),
+        model_version=row.model_version,
+    )  # fmt: skip
+
+
+def _trends(connection: Connection, machines: Sequence[MachineRecord]) -> dict[str, Trend]:
+    chosen = sorted(machines, key=lambda found: (found.case is None, -_worst_ratio(found)[0], found.machine))
+    names = {worst: found.machine for found in chosen[:TREND_POINTS] if (worst := _worst_ratio(found)[1])}
+    return {names[trend.point]: trend for trend in read_trends(connection, list(names))}
+
+
+def _worst_ratio(found: MachineRecord) -> tuple[float, str]:
+    ratios = [
+        (entry.latest.score / entry.latest.limit if entry.latest.score is not None and entry.latest.limit else 0.0,
+         entry.point)
+        for entry in found.points if entry.latest is not None
+    ]  # fmt: skip
+    return max(ratios, default=(0.0, ""))
+
+
+def read_trends(connection: Connection, points: Sequence[str]) -> list[Trend]:
+    """Read the last scores of some points, each from the end of its index."""
+    if not points:
+        return []
+    parts = [
+        sa.select(
+            sa.select(health.c.point, health.c.measured_at_us, (health.c.score / health.c.score_limit).label("ratio"))
+            .where(health.c.point == name, health.c.score.is_not(None), health.c.score_limit > 0.0)
+            .order_by(health.c.measured_at_us.desc())
+            .limit(TREND_CAPTURES)
+            .subquery()
+        )
+        for name in points
+    ]
+    rows = sorted((row.point, row.measured_at_us, row.ratio) for row in connection.execute(sa.union_all(*parts)))
+    trends = []
+    for name, group in groupby(rows, key=lambda row: row[0]):
+        at_us, ratios = zip(*((row[1], float(row[2])) for row in group), strict=True)
+        trends.append(Trend(name, tuple(ratios), slope_a_day(at_us, ratios)))
+    return trends

@@ -1,0 +1,106 @@
+"""This file knows how the dashboard says things: ages, times, numbers with units, causes and sensor troubles."""
+
+import math
+from datetime import UTC, datetime
+from zoneinfo import ZoneInfo
+
+NOT_KNOWN = "–"
+
+_CAUSES = {
+    "outer": "outer race damage", "inner": "inner race damage", "ball": "rolling element damage",
+    "cage": "cage damage", "imbalance": "imbalance", "misalignment": "misalignment", "looseness": "looseness",
+    "bent_shaft": "bent shaft", "gear": "gear damage", "electrical": "electrical cause", "unknown": "unknown cause",
+    "healthy": "healthy",
+}  # fmt: skip
+
+_QUALITY = {
+    "ok": "ok",
+    "machine_stopped": "machine stopped",
+    "non_finite": "sensor sends values that are no numbers",
+    "stuck": "sensor stuck: it sends the same value",
+    "saturated": "sensor overdriven: its signal is clipped",
+    "ski_slope": "sensor drifts (ski slope)",
+    "mains_hum": "only mains hum: check cable and shield",
+    "loose": "sensor loose: its mounting let go",
+}
+
+_ALARM = {
+    "unacknowledged": "active, nobody has acknowledged",
+    "acknowledged": "active, acknowledged",
+    "returned": "calm again, not acknowledged",
+    "latched": "held: damage does not heal, waits for maintenance",
+    "shelved": "shelved",
+    "suppressed": "suppressed",
+    "normal": "normal",
+}
+
+_PRIVATE = str.maketrans({c: "\\" + c for c in "\\`*_{}[]()#+-.!|$~<>:&@="})
+
+
+def age(seconds: float) -> str:
+    """Say how long ago something was, in the one unit that matters."""
+    if seconds < -5.0:
+        return f"{span(-seconds)} ahead of this clock"
+    return f"{span(max(0.0, seconds))} ago"
+
+
+def span(seconds: float) -> str:
+    """Say how long something lasts, in the one unit that matters."""
+    for limit, size, unit in ((90, 1, "s"), (5400, 60, "min"), (129_600, 3600, "h"), (math.inf, 86_400, "d")):
+        if seconds < limit:
+            return f"{seconds / size:.0f} {unit}"
+    return NOT_KNOWN
+
+
+def moment(at_us: int | None, zone: str | None) -> str:
+    """Say a time in the viewer's zone, with the zone where it is not known."""
+    if at_us is None:
+        return NOT_KNOWN
+    at = datetime.fromtimestamp(at_us / 1e6, tz=UTC)
+    try:
+        return (
+            at.astimezone(ZoneInfo(zone)).strftime("%Y-%m-%d %H:%M:%S") if zone else at.strftime("%Y-%m-%d %H:%M UTC")
+        )
+    except (KeyError, ValueError, OSError):
+        return at.strftime("%Y-%m-%d %H:%M UTC")
+
+
+def number(value: float | None, unit: str = "", digits: int = 3) -> str:
+    """Say a number with its unit, never a missing one as 0."""
+    if value is None or not math.isfinite(value):
+        return NOT_KNOWN
+    if value == 0:
+        text = "0"
+    else:
+        places = max(0, digits - 1 - math.floor(math.log10(abs(value))))
+        text = f"{value:.{min(places, 6)}f}"
+    return f"{text} {unit}".rstrip()
+
+
+def size(count: float) -> str:
+    """Say a number of bytes."""
+    for unit in ("B", "kB", "MB", "GB"):
+        if abs(count) < 1000 or unit == "GB":
+            return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
+        count /= 1000
+    return NOT_KNOWN
+
+
+def cause(label: str) -> str:
+    """Say a diagnosis label."""
+    return _CAUSES.get(label, label.replace("_", " "))
+
+
+def quality(word: str) -> str:
+    """Say what a capture's quality means for the sensor."""
+    return _QUALITY.get(word, word.replace("_", " "))
+
+
+def alarm_state(state: str) -> str:
+    """Say a point's alarm state."""
+    return _ALARM.get(state, state)
+
+
+def plain(text: str) -> str:
+    """Make text from outside safe inside Markdown: it is shown as it is, whatever it contains."""
+    return " ".join(text.split()).translate(_PRIVATE)

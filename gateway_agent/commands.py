@@ -1,0 +1,80 @@
+"""This file knows what a gateway does when its site tells it to, at most once a command, and how it answers."""
+
+import logging
+
+from gateway_agent.judge import Judge
+from gateway_agent.release_shelf import ReleaseShelf
+from gateway_agent.store import BULK, URGENT, Batch, Store
+from schemas.capture import decode_capture
+from schemas.errors import ReleaseRejected
+from schemas.logs import event
+from schemas.messages import Command, CommandResult, Record
+
+log = logging.getLogger(__name__)
+
+
+class CommandDesk:
+    """Carries commands out in the ingest worker's thread."""
+
+    def __init__(self, store: Store, shelf: ReleaseShelf) -> None:
+        self._store = store
+        self._shelf = shelf
+
+    def carry_out(self, command: Command, judge: Judge, batch: Batch) -> None:
+        """Do what is asked and put the answer into the batch; a repeated command is answered by nothing new."""
+        if self._store.command_was_done(command.command_id):
+            return
+        try:
+            text = self._do(command, judge, batch)
+            done = True
+        except (LookupError, ReleaseRejected) as error:
+            text, done = str(error.args[0] if error.args else error), False
+        batch.commands_done.append(command.command_id)
+        batch.records.append(
+            (URGENT, CommandResult(command_id=command.command_id, done=done, text=text, at_us=batch.now_us))
+        )
+        event(log, logging.INFO, "command", action=command.action, point=command.point, done=done, text=text)
+
+    def _do(self, command: Command, judge: Judge, batch: Batch) -> str:
+        if command.action == "roll_back":
+            release = self._shelf.roll_back()
+            judge.use_model(self._shelf.slot)
+            return f"running release {release.version} again"
+        if command.point is None or command.point not in judge.monitors:
+            raise LookupError(f"point {command.point} is not known here; it has sent nothing yet")
+        if command.action == "request_evidence":
+            return self._evidence(command, judge, batch)
+        monitor = judge.monitors[command.point]
+        records: list[Record] = []
+        match command.action:
+            case "acknowledge":
+                records = monitor.alarm_records(monitor.alarm.acknowledge(), batch.now_us)
+                text = "acknowledged" if records else f"nothing to acknowledge, the alarm is {monitor.alarm.state}"
+            case "shelve":
+                until_us = command.until_us or batch.now_us
+                records = monitor.alarm_records(monitor.alarm.shelve(until_us, now_us=batch.now_us), batch.now_us)
+                text = "shelved"
+            case "unshelve":
+                records = monitor.alarm_records(monitor.alarm.unshelve(), batch.now_us)
+                text = "unshelved"
+            case "maintenance":
+                records = monitor.maintain(batch.now_us)
+                text = "learning anew what healthy is"
+            case _:
+                text = f"noted: {command.label}" if command.label else "noted"
+        batch.records += [(URGENT, record) for record in records]
+        batch.point_states[command.point] = monitor.dump()
+        return text
+
+    def _evidence(self, command: Command, judge: Judge, batch: Batch) -> str:
+        assert command.point is not None
+        newest = self._store.newest_capture(command.point)
+        raw = self._store.raw_capture(command.point, *newest) if newest else None
+        if raw is None:
+            raise LookupError("no raw capture of this point is kept any more")
+        capture = decode_capture(raw)
+        monitor = judge.monitors[command.point]
+        found = monitor.diagnose_capture(capture)
+        why = f"asked for by {command.actor}: {command.note or 'no reason given'}"
+        batch.records.append((BULK, monitor.evidence(capture, found, why=why, waveform=True)))
+        return "evidence is on its way"

@@ -1,0 +1,78 @@
+"""This file knows how a verdict is said: which bands contributed how much, and one sentence a fitter understands."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gateway_agent.diagnosis import label_name
+from schemas.messages import Contribution, Diagnosis, Finding
+from vibration.features import BAND_COUNT
+
+TOLD = 8  # contributions handed to the dashboard; the rest is noise
+
+
+def contributions(
+    standardised: NDArray[np.float32],
+    reconstructed: NDArray[np.float32],
+    *,
+    band_edges_hz: NDArray[np.float64],
+    envelope_edges_hz: NDArray[np.float64],
+) -> tuple[Contribution, ...]:
+    """Share the score out over bands and axes.
+
+    The score is a mean of squares, so each square's share is its contribution; nothing is approximated.
+
+    Args:
+        standardised: One capture, shape (channels, F).
+        reconstructed: What the model made of it, same shape.
+        band_edges_hz: Edges of the spectral bands, shape (BAND_COUNT + 1,).
+        envelope_edges_hz: Edges of the envelope's bands.
+    """
+    squares = (standardised - reconstructed).astype(np.float64) ** 2
+    total = float(squares.sum()) or 1.0
+    order = np.argsort(squares, axis=None)[::-1][:TOLD]
+    told = []
+    for flat in order:
+        axis, feature = divmod(int(flat), squares.shape[1])
+        envelope = feature >= BAND_COUNT
+        edges = envelope_edges_hz if envelope else band_edges_hz
+        index = feature - BAND_COUNT if envelope else feature
+        rising = standardised[axis, feature] > 0
+        told.append(
+            Contribution(
+                name=f"{'envelope' if envelope else 'spectrum'} {'up' if rising else 'down'}",
+                axis=axis, low_hz=float(edges[index]), high_hz=float(edges[index + 1]),
+                share=float(squares[axis, feature]) / total,
+            )
+        )  # fmt: skip
+    return tuple(told)
+
+
+def reason(
+    *,
+    score: float | None,
+    limit: float | None,
+    zone: str | None,
+    velocity_mm_s: float | None,
+    ranked: tuple[Diagnosis, ...],
+    findings: tuple[Finding, ...],
+    shares: tuple[Contribution, ...],
+) -> str:
+    """Say in one sentence why this point needs attention."""
+    parts = []
+    if ranked and ranked[0].label != "unknown":
+        proof = next((f.text for f in findings if f.speaks_for and f.label == ranked[0].label), "")
+        parts.append(f"{label_name(ranked[0].label).capitalize()} damage likely ({ranked[0].confidence:.0%}): {proof}")
+    if score is not None and limit and score >= limit:
+        where = ""
+        if shares:
+            first = shares[0]
+            band = f"{first.low_hz:.0f} and {first.high_hz:.0f} Hz on axis {first.axis + 1}"
+            where = f", most of it {first.name} between {band}"
+        parts.append(f"vibration pattern {score / limit:.1f} times its healthy limit{where}")
+    if zone in {"C", "D"} and velocity_mm_s is not None:
+        meaning = "allowed for a limited time only" if zone == "C" else "may cause damage"
+        parts.append(f"zone {zone}: {velocity_mm_s:.1f} mm/s RMS, {meaning}")
+    if not parts:
+        return "Back within its healthy limits"
+    text = "; ".join(parts)
+    return text[0].upper() + text[1:]

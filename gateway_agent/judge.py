@@ -1,0 +1,264 @@
+"""This file knows how a batch of captures becomes one commit: order, features, one model call, verdicts.
+
+The live path and the back-test both run through here. No I/O: the store is asked through `known`, and the batch is
+handed to the caller to commit.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gateway_agent.baseline import Rows, Scorer, statistical_scorer
+from gateway_agent.intake import Taken
+from gateway_agent.point_monitor import Outcome, PointMonitor, Seen
+from gateway_agent.settings import GatewaySettings
+from gateway_agent.store import BULK, DUPLICATES, GAPS, NORMAL, URGENT, Batch, CaptureRow
+from gateway_agent.stream_order import StreamOrder
+from schemas.capture import CaptureFlag
+from schemas.errors import SettingsError
+from schemas.messages import Record, encode
+from schemas.nameplate import Nameplate
+from schemas.names import machine_of
+from vibration.bearing import BearingGeometry, FaultOrders, fault_orders, from_multipliers
+from vibration.bearing_library import lookup_bearing
+from vibration.errors import VibrationError
+from vibration.features import MODEL_FEATURES, FeatureKernel
+
+KERNELS_KEPT = 16  # workspaces of capture shapes in use; a plant has a handful
+
+Known = Callable[[Iterable[tuple[str, int, int]]], set[tuple[str, int, int]]]
+
+
+class Model(Protocol):
+    """What scores standardised rows."""
+
+    @property
+    def version(self) -> int:
+        """Number of the release it came with; 0 for none."""
+        ...
+
+    def score(self, rows: Rows) -> tuple[Rows, Rows]:
+        """Scores (n,) and reconstructions (n, F) of rows (n, F)."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class StatisticalFallback:
+    """The model of a gateway without one."""
+
+    version: int = 0
+
+    def score(self, rows: Rows) -> tuple[Rows, Rows]:
+        """See `baseline.statistical_scorer`."""
+        return statistical_scorer(rows)
+
+
+@dataclass(slots=True)
+class Verdict:
+    """One capture's way through the judge."""
+
+    taken: Taken
+    outcome: Outcome
+
+
+@dataclass(slots=True)
+class Judged:
+    """What a batch of captures led to.
+
+    Attributes:
+        batch: Everything to commit.
+        verdicts: In the order of the captures that were new.
+        acknowledge: point -> (boot, through) for sensors that keep captures until then.
+        healthy: point -> standardised rows fit for training, each (channels, F).
+    """
+
+    batch: Batch
+    verdicts: list[Verdict] = field(default_factory=list)
+    acknowledge: dict[str, tuple[int, int]] = field(default_factory=dict)
+    healthy: list[Rows] = field(default_factory=list)
+
+
+def bearing_orders(plate: Nameplate) -> FaultOrders | None:
+    """Fault orders of the bearing on a nameplate; None when it names none.
+
+    Raises:
+        SettingsError: The bearing is not in the library, or its geometry cannot be.
+    """
+    bearing = plate.bearing
+    if bearing is None:
+        return None
+    try:
+        if bearing.orders is not None:
+            return from_multipliers(*bearing.orders, elements=bearing.elements)
+        if bearing.elements and bearing.ball_diameter_mm and bearing.pitch_diameter_mm:
+            return fault_orders(
+                BearingGeometry(
+                    bearing.elements, bearing.ball_diameter_mm, bearing.pitch_diameter_mm, bearing.contact_angle_deg
+                )
+            )
+        if bearing.name:
+            return lookup_bearing(bearing.name).orders
+    except VibrationError as error:
+        raise SettingsError(f"bearing of machine {plate.machine}: {error}") from error
+    raise SettingsError(f"bearing of machine {plate.machine} has neither a name, a geometry nor orders; give one")
+
+
+class Judge:
+    """Holds every point of a gateway and judges captures in batches."""
+
+    def __init__(self, settings: GatewaySettings, *, known: Known, model: Model | None = None) -> None:
+        self._settings = settings
+        self._known = known
+        self._plates = {plate.machine: plate for plate in settings.machines}
+        self._orders = {plate.machine: bearing_orders(plate) for plate in settings.machines}
+        self._kernels: dict[tuple[float, int, int], FeatureKernel] = {}
+        self._streams: dict[str, StreamOrder] = {}
+        self.monitors: dict[str, PointMonitor] = {}
+        self.model: Model = StatisticalFallback() if model is None else model
+
+    def monitor(self, point: str) -> PointMonitor:
+        """The monitor of a point, made when it first speaks."""
+        monitor = self.monitors.get(point)
+        if monitor is None:
+            machine = machine_of(point)
+            plate = self._plates.get(machine) or Nameplate(machine=machine)
+            monitor = PointMonitor.new(
+                point, plate, self._orders.get(machine), self._settings.commissioning, self._settings.alarm
+            )
+            monitor.use_model(self.model.score, self.model.version)
+            self.monitors[point] = monitor
+        return monitor
+
+    def use_model(self, model: Model) -> None:
+        """Score with another model from now on; every limit is calibrated anew."""
+        self.model = model
+        for monitor in self.monitors.values():
+            monitor.use_model(model.score, model.version)
+
+    def restore_stream(self, point: str, stored: Sequence[tuple[int, int]]) -> None:
+        """Continue the order of a point's captures from its newest stored (boot, sequence), oldest first."""
+        if stored:
+            boot = stored[-1][0]
+            self._streams[point] = StreamOrder.restore(boot, [s for b, s in stored if b == boot])
+
+    def process(self, items: Sequence[Taken], *, now_us: int, diagnose_always: bool = False) -> Judged:
+        """Judge captures in the order they came."""
+        judged = Judged(Batch(now_us))
+        fresh = self._order(items, judged)
+        seen = self._look(fresh)
+        scored = self._score(fresh, seen)
+        changed: set[str] = set()
+        for taken, one, (rows, score, reconstructed) in zip(fresh, seen, scored, strict=True):
+            monitor = self.monitor(taken.point)
+            outcome = monitor.conclude(one, rows, score, reconstructed, diagnose_always=diagnose_always)
+            judged.verdicts.append(Verdict(taken, outcome))
+            self._keep(judged.batch, taken, one, outcome)
+            if outcome.healthy_rows is not None:
+                judged.healthy.append(outcome.healthy_rows)
+            if outcome.state_changed:
+                changed.add(taken.point)
+        for point in changed:
+            judged.batch.point_states[point] = self.monitors[point].dump()
+        return judged
+
+    def kernel(self, sample_rate_hz: float, samples: int, channels: int) -> FeatureKernel:
+        """The feature kernel for captures of one shape."""
+        shape = (sample_rate_hz, samples, channels)
+        kernel = self._kernels.get(shape)
+        if kernel is None:
+            if len(self._kernels) >= KERNELS_KEPT:
+                del self._kernels[next(iter(self._kernels))]
+            kernel = self._kernels[shape] = FeatureKernel(
+                sample_rate_hz=sample_rate_hz, samples=samples, channels=channels
+            )
+        return kernel
+
+    def _order(self, items: Sequence[Taken], judged: Judged) -> list[Taken]:
+        fresh: list[Taken] = []
+        counts: Counter[str] = judged.batch.counts
+        for taken in items:
+            capture = taken.capture
+            stream = self._streams.get(taken.point)
+            key = (taken.point, capture.boot, capture.sequence)
+            other_boot = stream is None or stream.boot != capture.boot
+            if stream is None or other_boot:
+                if self._known([key]):
+                    counts[DUPLICATES] += 1
+                    continue
+                stream = self._streams[taken.point] = StreamOrder(capture.boot)
+            kept = bool(capture.flags & CaptureFlag.KEPT_UNTIL_ACK)
+            arrival = stream.arrive(capture.sequence, kept_until_ack=kept)
+            if kept:
+                judged.acknowledge[taken.point] = (stream.boot, stream.through)
+            if arrival.duplicate or (arrival.unsure and self._known([key])):
+                counts[DUPLICATES] += 1
+                continue
+            if arrival.missing:
+                counts[GAPS] += arrival.missing
+            fresh.append(taken)
+        return fresh
+
+    def _look(self, fresh: Sequence[Taken]) -> list[Seen]:
+        groups: dict[tuple[float, int, int], list[int]] = {}
+        for index, taken in enumerate(fresh):
+            c = taken.capture
+            groups.setdefault((c.sample_rate_hz, c.samples, c.channels), []).append(index)
+        seen: dict[int, Seen] = {}
+        for shape, indices in groups.items():
+            kernel = self.kernel(*shape)
+            captures = [fresh[i].capture for i in indices]
+            features = kernel.run([c.counts for c in captures], np.stack([c.scale_g for c in captures]))
+            for row, index in enumerate(indices):
+                capture = captures[row]
+                quality = self.monitor(fresh[index].point).assess(capture)
+                seen[index] = Seen(capture, features[row], kernel, quality)
+        return [seen[i] for i in range(len(fresh))]
+
+    def _score(
+        self, fresh: Sequence[Taken], seen: Sequence[Seen]
+    ) -> list[tuple[Rows | None, float | None, Rows | None]]:
+        rows = [self.monitor(taken.point).standardise(one) for taken, one in zip(fresh, seen, strict=True)]
+        present = [r for r in rows if r is not None]
+        if not present:
+            return [(None, None, None)] * len(rows)
+        scores, reconstructed = self.model.score(np.ascontiguousarray(np.concatenate(present)))
+        out: list[tuple[Rows | None, float | None, Rows | None]] = []
+        at = 0
+        for r in rows:
+            if r is None:
+                out.append((None, None, None))
+                continue
+            part = slice(at, at + len(r))
+            out.append((r, float(scores[part].mean()), reconstructed[part]))
+            at += len(r)
+        return out
+
+    @staticmethod
+    def _keep(batch: Batch, taken: Taken, one: Seen, outcome: Outcome) -> None:
+        capture = taken.capture
+        features: NDArray[np.float32] = one.features[:, MODEL_FEATURES]
+        health = outcome.health
+        batch.captures.append(
+            CaptureRow(
+                taken.point, capture.boot, capture.sequence, capture.measured_at_us, taken.received_at_us,
+                health.quality, outcome.healthy_rows is not None, health.score,
+                np.ascontiguousarray(features).tobytes() if np.isfinite(features).all() else None,
+                encode(health).decode(), taken.raw,
+            )
+        )  # fmt: skip
+        batch.records.append((NORMAL, health))
+        batch.records += [(priority_of(record), record) for record in outcome.records]
+
+
+def priority_of(record: Record) -> int:
+    """Where a record stands in the outbox."""
+    if record.kind == "health":
+        return NORMAL
+    return BULK if record.kind == "evidence" else URGENT
+
+
+__all__ = ["Judge", "Judged", "Model", "Scorer", "StatisticalFallback", "Verdict", "bearing_orders", "priority_of"]

@@ -1,0 +1,266 @@
+"""This file knows which releases a gateway keeps, in which order it trusts them, and what a restart falls back to.
+
+On the shelf stand the current release and the last good one before it; under both lies the release that came with
+the software. A release is saved, loaded into the slot and only then written down as current. While a start loads the
+current release the shelf says so on disk: a start that died there takes the last good one next time.
+"""
+
+import logging
+import os
+import shutil
+import threading
+from collections import Counter
+from pathlib import Path
+from typing import Final
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from gateway_agent.model_slot import ModelSlot
+from schemas.errors import RejectedInput, ReleaseRejected, SignatureRejected
+from schemas.fragments import Reassembly, decode_fragment
+from schemas.logs import event
+from schemas.release import MAX_FILE_BYTES, Release, read_release_bundle, read_release_folder
+from schemas.signing import KeyRing
+
+log = logging.getLogger(__name__)
+
+MAX_BUNDLE_BYTES = 4 * MAX_FILE_BYTES
+MAX_BUNDLE_AGE_S = 600.0
+BUILTIN_FOLDER = Path(__file__).parent / "builtin_release"
+_RELEASERS = frozenset({"site", "enterprise", "releaser"})
+
+
+class _Ledger(BaseModel):
+    """shelf.json: names of folders beside it, and the highest version ever in use here."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    current: str | None = None
+    last_good: str | None = None
+    highest_version: int = Field(default=0, ge=0)
+    loading: str | None = None
+
+
+class ReleaseShelf:
+    """Keeps releases on disk and the one in use in its slot.
+
+    `open` once at start; then any one thread may call `receive` and `roll_back`, and any thread may score.
+
+    Attributes:
+        slot: Where the release in use is loaded.
+        problem: Why the last release offered is not in use, for the gateway's status; empty when all is well.
+            It starts with `release N refused`, by which the site knows which one is meant.
+        counters: Fragments and releases refused, by reason.
+    """
+
+    def __init__(self, folder: Path, keys: KeyRing, *, builtin: Path = BUILTIN_FOLDER) -> None:
+        self._folder = folder
+        self._file = folder / "shelf.json"
+        self._keys = keys
+        self._builtin_folder = builtin
+        self._builtin: Release | None = None
+        self._ledger = _Ledger()
+        self._reassembly = Reassembly(max_bytes=MAX_BUNDLE_BYTES, max_age_s=MAX_BUNDLE_AGE_S)
+        self._lock = threading.RLock()
+        self.slot: Final = ModelSlot()
+        self.problem = ""
+        self.counters: Final[Counter[str]] = Counter()
+
+    @property
+    def current(self) -> Release:
+        """The release in use."""
+        release = self.slot.release
+        assert release is not None, "ReleaseShelf.open comes first"
+        return release
+
+    @property
+    def highest_version(self) -> int:
+        """The highest version ever in use here; only higher ones are taken."""
+        return max(self._ledger.highest_version, self._builtin.version if self._builtin else 0)
+
+    def open(self) -> Release:
+        """Load the current release, or the last good one, or the one that came with the software.
+
+        Raises:
+            ReleaseRejected: Not even the built-in release can be used; the software must be installed again.
+        """
+        with self._lock:
+            self._folder.mkdir(parents=True, exist_ok=True)
+            self._ledger = self._read_ledger()
+            self._builtin = read_release_folder(self._builtin_folder, self._keys)
+            died_loading = self._ledger.loading
+            for name in (self._ledger.current, self._ledger.last_good):
+                if name is not None and name != died_loading and self._try_saved(name):
+                    break
+            else:
+                self.slot.load(self._builtin)
+                self._write(current=None, last_good=None, loading=None)
+            if died_loading is not None:
+                self.problem = self.problem or f"release in {died_loading} ended this program while it was loaded"
+            event(log, logging.INFO, "release_in_use", version=self.current.version, digest=self.current.digest)
+            return self.current
+
+    def receive(self, topic: str, payload: bytes, *, site: str, now_s: float) -> Release | None:
+        """Take one sealed fragment of a release; on the last one load it and tell.
+
+        Nothing is raised: what is refused is counted, and `problem` says why. Takes up to some 50 ms when a release
+        is complete: not for the network thread.
+
+        Args:
+            topic: Where it came from (a path of `topics.RELEASE`).
+            payload: The sealed fragment.
+            site: Whose key must have sealed it.
+            now_s: Monotonic time.
+
+        Returns:
+            The release that has just been taken into use, or None.
+        """
+        try:
+            fragment = decode_fragment(self._keys.open(topic, payload, role="site", name=site))
+            bundle = self._reassembly.add(topic, fragment, now_s=now_s)
+        except (RejectedInput, SignatureRejected) as error:
+            self.counters[error.reason] += 1
+            event(log, logging.WARNING, "release_fragment_refused", reason=error.reason, text=str(error))
+            return None
+        return None if bundle is None else self.offer(bundle, offered_as=fragment.stream)
+
+    def offer(self, bundle: bytes, *, offered_as: int) -> Release | None:
+        """Check a whole release and take it into use; see `receive`.
+
+        Args:
+            bundle: As `Release.bundle` writes it.
+            offered_as: The version under which the site offers it, for `problem`.
+        """
+        with self._lock:
+            try:
+                release = read_release_bundle(bundle, self._keys)
+                if release.digest == self.current.digest:
+                    return None
+                self._refuse_untrusted(release)
+                self._take(release)
+            except ReleaseRejected as error:
+                self.counters[error.reason] += 1
+                self.problem = f"release {offered_as} refused ({error.reason}): {error}"
+                event(log, logging.ERROR, "release_refused", version=offered_as, reason=error.reason, text=str(error))
+                return None
+            self.problem = ""
+            event(log, logging.INFO, "release_in_use", version=release.version, digest=release.digest)
+            return release
+
+    def roll_back(self) -> Release:
+        """Go back to the last good release, or the built-in one; the version left behind is not taken again.
+
+        Only on a signed command of the site. Returns the release now in use.
+        """
+        with self._lock:
+            left = self.current
+            name = self._ledger.last_good
+            if name is None or not self._try_saved(name):
+                assert self._builtin is not None, "ReleaseShelf.open comes first"
+                self.slot.load(self._builtin)
+                self._write(current=None, last_good=None, loading=None)
+            else:
+                self._write(current=name, last_good=None, loading=None)
+            self.problem = (
+                f"release {left.version} refused (rolled_back): a command went back to {self.current.version}"
+            )
+            event(log, logging.WARNING, "release_rolled_back", left=left.version, version=self.current.version)
+            return self.current
+
+    def _refuse_untrusted(self, release: Release) -> None:
+        key = self._keys.find(release.signer)
+        if key is None or key.role not in _RELEASERS:
+            raise ReleaseRejected("unknown_signer", f"release {release.version} is signed by {release.signer}, "
+                                  "which is not on the list of this gateway; enrol the signer")  # fmt: skip
+        if release.version <= self.highest_version:
+            raise ReleaseRejected(
+                "older_version",
+                f"release {release.version} is not newer than {self.highest_version}, which has been in use here",
+            )
+
+    def _take(self, release: Release) -> None:
+        name = _folder_name(release)
+        place = self._folder / name
+        try:
+            _save(release, place)
+        except OSError as error:
+            raise ReleaseRejected("disk", f"release {release.version} cannot be saved in {place}: {error}") from error
+        try:
+            self.slot.load(release)
+        except ReleaseRejected:
+            shutil.rmtree(place, ignore_errors=True)
+            raise
+        self._write(
+            current=name, last_good=self._ledger.current, highest_version=release.version, loading=None
+        )  # fmt: skip
+        self._tidy()
+
+    def _try_saved(self, name: str) -> bool:
+        try:
+            release = read_release_folder(self._folder / name, self._keys)
+            if name != _folder_name(release):
+                raise ReleaseRejected("bad_digest", f"another release than was saved stands in {name}")
+            self._write(loading=name)
+            self.slot.load(release)
+        except ReleaseRejected as error:
+            self._write(loading=None)
+            self.counters[error.reason] += 1
+            self.problem = f"release in {name} refused ({error.reason}): {error}"
+            event(log, logging.ERROR, "release_refused", folder=name, reason=error.reason, text=str(error))
+            return False
+        self._write(current=name, loading=None)
+        return True
+
+    def _read_ledger(self) -> _Ledger:
+        try:
+            return _Ledger.model_validate_json(self._file.read_bytes())
+        except FileNotFoundError:
+            return _Ledger()
+        except (OSError, ValidationError) as error:
+            event(log, logging.ERROR, "shelf_unreadable", file=str(self._file), text=str(error))
+            self.problem = f"{self._file} cannot be read; the built-in release is in use"
+            return _Ledger()
+
+    def _write(self, **changes: str | int | None) -> None:
+        self._ledger = self._ledger.model_copy(update=changes)
+        content = self._ledger.model_dump_json(indent=1).encode()
+        draft = self._file.with_suffix(".new")
+        _write_synced(draft, content)
+        draft.replace(self._file)
+        _sync_folder(self._folder)
+
+    def _tidy(self) -> None:
+        kept = {self._ledger.current, self._ledger.last_good}
+        for place in self._folder.iterdir():
+            if place.is_dir() and place.name not in kept:
+                shutil.rmtree(place, ignore_errors=True)
+
+
+def _folder_name(release: Release) -> str:
+    return f"{release.version:08d}-{release.digest[:12]}"
+
+
+def _save(release: Release, place: Path) -> None:
+    draft = place.with_name(f".{place.name}")
+    shutil.rmtree(draft, ignore_errors=True)
+    shutil.rmtree(place, ignore_errors=True)
+    draft.mkdir(parents=True)
+    for name, content in release.files.items():
+        _write_synced(draft / name, content)
+    draft.replace(place)
+    _sync_folder(place.parent)
+
+
+def _write_synced(path: Path, content: bytes) -> None:
+    with path.open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _sync_folder(folder: Path) -> None:
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

@@ -1,0 +1,141 @@
+"""This file knows how raw captures lie on disk: appended, synced before they are believed, dropped oldest first.
+
+One entry: length u32 | crc32 u32 | bytes. A torn last entry (power cut) is cut off when the log is opened.
+"""
+
+import os
+import struct
+import zlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from io import BufferedRandom
+from pathlib import Path
+
+from gateway_agent.errors import StoreError
+
+_ENTRY = struct.Struct("<II")
+_SUFFIX = ".seg"
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where one entry lies."""
+
+    segment: int
+    offset: int
+    length: int
+
+
+class SegmentLog:
+    """A ring of append-only files; one writer, any readers."""
+
+    def __init__(self, folder: Path, *, segment_bytes: int, max_bytes: int) -> None:
+        self._folder = folder
+        self._segment_bytes = segment_bytes
+        self._max_bytes = max_bytes
+        folder.mkdir(parents=True, exist_ok=True)
+        self._sizes = {int(path.stem): path.stat().st_size for path in folder.glob(f"*{_SUFFIX}")}
+        self._current = max(self._sizes, default=0)
+        if self._current in self._sizes:
+            self._sizes[self._current] = self._cut_torn_tail(self._current)
+        self._file = self._open_current()
+
+    @property
+    def total_bytes(self) -> int:
+        """Bytes in all segments."""
+        return sum(self._sizes.values())
+
+    @property
+    def oldest(self) -> int:
+        """Number of the oldest segment still there."""
+        return min(self._sizes, default=self._current)
+
+    def append(self, entries: Sequence[bytes]) -> list[Place]:
+        """Write entries and sync them; on return they survive a power cut.
+
+        Raises:
+            OSError: The disk is full or broken; nothing of this call counts as written.
+        """
+        if self._sizes.get(self._current, 0) >= self._segment_bytes:
+            self._roll()
+        start = offset = self._sizes.setdefault(self._current, 0)
+        places, parts = [], []
+        for entry in entries:
+            places.append(Place(self._current, offset + _ENTRY.size, len(entry)))
+            parts += [_ENTRY.pack(len(entry), zlib.crc32(entry)), entry]
+            offset += _ENTRY.size + len(entry)
+        try:
+            self._file.seek(start)
+            self._file.writelines(parts)
+            self._file.flush()
+            os.fdatasync(self._file.fileno())
+        except OSError:
+            self._file.close()
+            self._file = self._open_current()
+            self._file.truncate(start)
+            raise
+        self._sizes[self._current] = offset
+        return places
+
+    def read(self, place: Place) -> bytes | None:
+        """Read one entry; None when its segment has left the ring.
+
+        Raises:
+            StoreError: The bytes there are not what was written.
+        """
+        try:
+            with self._path(place.segment).open("rb") as file:
+                file.seek(place.offset - _ENTRY.size)
+                head = file.read(_ENTRY.size)
+                entry = file.read(place.length)
+        except FileNotFoundError:
+            return None
+        if len(head) < _ENTRY.size or _ENTRY.unpack(head) != (place.length, zlib.crc32(entry)):
+            raise StoreError(f"segment {place.segment} is damaged at byte {place.offset}; the capture there is lost")
+        return entry
+
+    def drop_oldest(self, *, at_least: int = 0) -> list[int]:
+        """Give segments up until the ring is within its size, and at least so many; return their numbers."""
+        dropped: list[int] = []
+        while len(self._sizes) > 1 and (len(dropped) < at_least or self.total_bytes > self._max_bytes):
+            oldest = self.oldest
+            self._path(oldest).unlink(missing_ok=True)
+            del self._sizes[oldest]
+            dropped.append(oldest)
+        return dropped
+
+    def close(self) -> None:
+        """Close the file under the pen."""
+        self._file.close()
+
+    def _path(self, segment: int) -> Path:
+        return self._folder / f"{segment:010d}{_SUFFIX}"
+
+    def _open_current(self) -> BufferedRandom:
+        path = self._path(self._current)
+        path.touch()
+        return path.open("r+b")
+
+    def _roll(self) -> None:
+        self._file.close()
+        self._current += 1
+        self._sizes[self._current] = 0
+        self._file = self._open_current()
+        folder = os.open(self._folder, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+
+    def _cut_torn_tail(self, segment: int) -> int:
+        path = self._path(segment)
+        good = 0
+        with path.open("r+b") as file:
+            while len(head := file.read(_ENTRY.size)) == _ENTRY.size:
+                length, crc = _ENTRY.unpack(head)
+                entry = file.read(length)
+                if len(entry) < length or zlib.crc32(entry) != crc:
+                    break
+                good += _ENTRY.size + length
+            file.truncate(good)
+        return good

@@ -1,0 +1,245 @@
+"""This file knows how a gateway agent is put together, started and stopped in order; nothing else makes a connection.
+
+Threads: the network's own, `ingest` (owns the judge and the store's writes), `uplink`, and the learning's. One that
+fails ends the process with a clear line; what was acknowledged is on disk, and the supervisor starts us again.
+"""
+
+import logging
+import os
+import signal
+import sys
+import threading
+from collections import deque
+from collections.abc import Callable
+from importlib.metadata import version
+
+import numpy as np
+
+from gateway_agent.commands import CommandDesk
+from gateway_agent.federation import LearningMember
+from gateway_agent.healthy_rows import HealthyRows
+from gateway_agent.intake import Intake
+from gateway_agent.judge import Judge
+from gateway_agent.release_shelf import ReleaseShelf
+from gateway_agent.settings import GatewaySettings
+from gateway_agent.status import compose_status
+from gateway_agent.store import Batch, Store
+from gateway_agent.stream_order import REMEMBERED
+from gateway_agent.uplink import Uplink
+from gateway_agent.worker import Clocks, IngestWorker
+from schemas.errors import ContractError
+from schemas.fragments import Reassembly
+from schemas.link import Link, Received, Will
+from schemas.logs import event
+from schemas.messages import Command, GatewayStatus, RecordsAck, decode, encode
+from schemas.signing import KeyRing, Signer
+from schemas.supervision import notify, watchdog_interval_s
+from schemas.topics import CAPTURE, CAPTURE_FRAGMENT, COMMAND, RECORDS_ACK, RELEASE, STATUS, topic_of
+from vibration.features import BAND_COUNT, ENVELOPE_BAND_COUNT
+
+log = logging.getLogger(__name__)
+
+STUCK_S = 60.0  # one batch that takes longer is a hang: the watchdog is not fed any more
+CONTROL_WAITING = 1000  # messages from the site; when full the oldest gives way, the site repeats what matters
+_F = BAND_COUNT + ENVELOPE_BAND_COUNT
+
+
+class GatewayAgent:
+    """All parts of one gateway agent."""
+
+    def __init__(self, settings: GatewaySettings, clocks: Clocks | None = None) -> None:
+        self.settings = settings
+        self.clocks = clocks or Clocks()
+        self.keys = KeyRing.load(settings.keys_file)
+        self.signer = Signer.load(settings.signing_key_file)
+        self.store = Store(settings.store)
+        self.shelf = ReleaseShelf(settings.store.folder / "releases", self.keys)
+        self.shelf.open()
+        self.judge = Judge(settings, known=self.store.knows, model=self.shelf.slot)
+        self.healthy = HealthyRows(settings.learning.window_rows)
+        self._restore()
+        intake = Intake(
+            settings.site, settings.gateway, frozenset(plate.machine for plate in settings.machines),
+            settings.accept_unknown_machines,
+            Reassembly(max_bytes=settings.ingest.fragment_bytes, max_age_s=settings.ingest.fragment_age_s),
+        )  # fmt: skip
+        self.worker = IngestWorker(settings.ingest, self.judge, intake, self.store, self.healthy, self.clocks)
+        self.desk = CommandDesk(self.store, self.shelf)
+        self._stop = threading.Event()
+        self._failed: Exception | None = None
+        self._control: deque[Received] = deque(maxlen=CONTROL_WAITING)
+        self._tell_now = threading.Event()
+        names = {"site": settings.site, "gateway": settings.gateway}
+        self._names = names
+        self._status_topic = STATUS.path(**names)
+        self.captures_link = Link(
+            settings.broker, f"{settings.gateway}-captures", manual_ack=True,
+            receive_maximum=settings.ingest.queue_captures, on_message=self.worker.put,
+            subscriptions=[(t.filter(**names), t.qos) for t in (CAPTURE, CAPTURE_FRAGMENT)],
+        )  # fmt: skip
+        self.control_link = Link(
+            settings.broker, settings.gateway, on_message=self._control_message, on_connected=self._control_connected,
+            will=Will(self._status_topic, self.signer.seal(self._status_topic, encode(self._offline()))),
+            subscriptions=[(t.path(**names), t.qos) for t in (RECORDS_ACK, COMMAND, RELEASE)],
+        )  # fmt: skip
+        self.worker.attach(self.captures_link)
+        self.uplink = Uplink(
+            settings.site, settings.gateway, self.store, self.control_link, self.signer,
+            monotonic_s=self.clocks.monotonic_s, committed=self.worker.committed,
+        )  # fmt: skip
+        self.member: LearningMember | None = None
+        if settings.learning.take_part:
+            self.member = LearningMember(settings, self.signer, self.keys, self.shelf, self.healthy)
+        self._threads = [
+            threading.Thread(target=self._guard(self.worker.run), name="ingest", daemon=True),
+            threading.Thread(target=self._guard(self.uplink.run), name="uplink", daemon=True),
+        ]
+
+    def start(self) -> None:
+        """Start every part; the broker may still be away."""
+        for thread in self._threads:
+            thread.start()
+        self.captures_link.start()
+        self.control_link.start()
+        if self.member is not None:
+            self.member.start()
+        event(log, logging.INFO, "gateway_started", gateway=self.settings.gateway, release=self.shelf.current.version,
+              points=len(self.judge.monitors), boot=self.store.boot)  # fmt: skip
+
+    def wait(self) -> int:
+        """Tell status and feed the watchdog until stopped or failed; the exit code."""
+        notify("READY=1")
+        interval_s = min(self.settings.status_interval_s, watchdog_interval_s() or 10.0)
+        since_status_s = -1e9
+        while not self._stop.is_set():
+            now_s = self.clocks.monotonic_s()
+            if now_s - since_status_s >= self.settings.status_interval_s or self._tell_now.is_set():
+                since_status_s = now_s
+                self._tell_now.clear()
+                self.worker.do(self._tell_status)
+            busy_since_s = self.worker.busy_since_s
+            if busy_since_s is None or now_s - busy_since_s < STUCK_S or self.worker.disk_full:
+                notify("WATCHDOG=1")
+            self._tell_now.wait(interval_s)
+        if self._failed is not None:
+            event(log, logging.ERROR, "gateway_failed", error=repr(self._failed))
+            return 1
+        return 0
+
+    def stop(self) -> None:
+        """Stop every part in order: no new captures, then finish what is under way."""
+        notify("STOPPING=1")
+        self.captures_link.stop()
+        if self.member is not None:
+            self.member.stop()
+        self.worker.stop()
+        self.uplink.stop()
+        for thread in self._threads:
+            thread.join(timeout=30.0)
+        self.control_link.publish(
+            self._status_topic, self.signer.seal(self._status_topic, encode(self._offline())), retained=True
+        )
+        self.control_link.wait_published(2.0)
+        self.control_link.stop()
+        self.store.close()
+        event(log, logging.INFO, "gateway_stopped", gateway=self.settings.gateway)
+
+    def request_stop(self) -> None:
+        """Make `wait` return."""
+        self._stop.set()
+        self._tell_now.set()
+
+    def _restore(self) -> None:
+        for point, state in self.store.point_states().items():
+            monitor = self.judge.monitor(point)
+            monitor.restore(state)
+            monitor.use_model(self.shelf.slot.score, self.shelf.slot.version)
+            self.judge.restore_stream(point, self.store.last_captures(point, REMEMBERED))
+            if monitor.baseline is None or not monitor.ready:
+                continue
+            channels = monitor.baseline.mean.shape[0]
+            for blob in self.store.healthy_features(point, self.settings.learning.window_rows // channels):
+                features = np.frombuffer(blob, np.float32).reshape(-1, _F)
+                if features.shape[0] == channels:
+                    self.healthy.add(monitor.baseline.standardise(features[None])[0])
+
+    def _guard(self, work: Callable[[], None]) -> Callable[[], None]:
+        def run() -> None:
+            try:
+                work()
+            except Exception as error:
+                log.exception("thread_failed")
+                self._failed = error
+                self.request_stop()
+
+        return run
+
+    def _control_connected(self) -> None:
+        self.uplink.forget_what_was_sent()
+        self._tell_now.set()
+
+    def _control_message(self, received: Received) -> None:
+        self._control.append(received)
+        self.worker.do(self._handle_control)
+
+    def _handle_control(self, judge: Judge, batch: Batch) -> None:
+        """In the ingest worker's thread: everything that came from the site since the last batch."""
+        while self._control:
+            received = self._control.popleft()
+            try:
+                self._handle_one(received, judge, batch)
+            except ContractError as error:
+                reason = getattr(error, "reason", type(error).__name__)
+                batch.counts[f"control_refused:{reason}"] += 1
+                event(log, logging.WARNING, "control_refused", topic=received.topic, reason=reason, text=str(error))
+
+    def _handle_one(self, received: Received, judge: Judge, batch: Batch) -> None:
+        topic, _ = topic_of(received.topic)
+        if topic is RELEASE:
+            release = self.shelf.receive(
+                received.topic, received.payload, site=self.settings.site, now_s=self.clocks.monotonic_s()
+            )
+            if release is not None:
+                judge.use_model(self.shelf.slot)
+                event(log, logging.INFO, "release_running", version=release.version, digest=release.digest)
+            if release is not None or self.shelf.problem:
+                self._tell_now.set()
+            return
+        body = self.keys.open(received.topic, received.payload, role="site", name=self.settings.site)
+        if topic is RECORDS_ACK:
+            self.uplink.acknowledge(decode(RecordsAck, body))
+        elif topic is COMMAND:
+            command = decode(Command, body)
+            if command.gateway == self.settings.gateway:
+                self.desk.carry_out(command, judge, batch)
+
+    def _tell_status(self, judge: Judge, _batch: Batch) -> None:
+        status = compose_status(
+            self.settings, self.store, judge, self.shelf, now_us=self.clocks.wall_us(), software=version("undertone"),
+            queue=self.worker.queued,
+        )  # fmt: skip
+        self.store.remember("status", encode(status).decode())
+        self.control_link.publish(
+            self._status_topic, self.signer.seal(self._status_topic, encode(status)), retained=True
+        )
+
+    def _offline(self) -> GatewayStatus:
+        release = self.shelf.current
+        return GatewayStatus(
+            gateway=self.settings.gateway, online=False, boot=self.store.boot, at_us=self.clocks.wall_us(),
+            software=version("undertone"), release_version=release.version, release_digest=release.digest,
+        )  # fmt: skip
+
+
+def run(settings: GatewaySettings) -> int:
+    """Run one gateway agent until a signal or a failure; the exit code."""
+    agent = GatewayAgent(settings)
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: agent.request_stop())
+    agent.start()
+    code = agent.wait()
+    agent.stop()
+    if code:
+        sys.stderr.flush()
+        os._exit(code)  # a thread may hang for ever; the supervisor must see us gone
+    return code

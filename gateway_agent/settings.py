@@ -1,0 +1,96 @@
+"""This file knows every setting of a gateway agent, its bounds and its default."""
+
+from pathlib import Path
+from typing import Self
+
+from pydantic import Field, model_validator
+
+from schemas.nameplate import Nameplate
+from schemas.names import Name
+from schemas.settings import BrokerSettings, Settings
+
+
+class StoreSettings(Settings):
+    """What is kept on disk, and how much of it."""
+
+    folder: Path = Path("var")
+    raw_bytes: int = Field(
+        default=2 << 30, ge=1 << 20, description="Ring of raw captures; the oldest segment goes first."
+    )
+    segment_bytes: int = Field(default=16 << 20, ge=1 << 16, description="The smallest piece the ring gives up.")
+    outbox_bytes: int = Field(
+        default=256 << 20, ge=1 << 20, description="What may wait for the site; alarms are never dropped."
+    )
+    health_rows: int = Field(default=500_000, ge=1000, description="Rows of results kept here; the site has them all.")
+    min_free_bytes: int = Field(
+        default=64 << 20, ge=0, description="Below this the store refuses captures and says so."
+    )
+
+
+class IngestSettings(Settings):
+    """How captures are taken in. The reader waits when the queue is full: the broker holds the rest."""
+
+    queue_captures: int = Field(default=256, ge=8, le=4096)
+    batch_captures: int = Field(default=64, ge=1, le=512)
+    batch_wait_s: float = Field(default=0.05, ge=0.0, le=1.0)
+    fragment_bytes: int = Field(default=32 << 20, ge=1 << 16)
+    fragment_age_s: float = Field(default=120.0, ge=1.0)
+
+
+class CommissioningSettings(Settings):
+    """How a point learns what healthy is."""
+
+    captures: int = Field(default=40, ge=2, le=10_000, description="Good captures until the point is ready.")
+    false_alarm_rate: float = Field(default=0.01, gt=0.0, le=0.2, description="Of single healthy captures.")
+
+
+class AlarmSettings(Settings):
+    """When evidence becomes an alarm (TRADE: on-delay N of M, dead band, off-delay)."""
+
+    on_count: int = Field(default=3, ge=1, le=20)
+    of_count: int = Field(default=5, ge=1, le=50)
+    off_count: int = Field(default=5, ge=1, le=100, description="Captures below the dead band until it returns.")
+    dead_band: float = Field(default=0.10, ge=0.0, le=0.5)
+
+    @model_validator(mode="after")
+    def _possible(self) -> Self:
+        if self.on_count > self.of_count:
+            raise ValueError(f"on_count {self.on_count} found, at most of_count = {self.of_count} allowed")
+        return self
+
+
+class LearningSettings(Settings):
+    """Whether and how this gateway takes part in learning."""
+
+    take_part: bool = True
+    window_rows: int = Field(default=4096, ge=64, le=100_000, description="Healthy feature rows kept for training.")
+    steps: int = Field(default=60, ge=1, le=10_000, description="Training steps a round.")
+    learning_rate: float = Field(default=1e-3, gt=0, le=0.1)
+    proximal: float = Field(default=0.01, ge=0, le=10)
+
+
+class GatewaySettings(Settings):
+    """All settings of one gateway agent."""
+
+    site: Name
+    gateway: Name
+    broker: BrokerSettings
+    signing_key_file: Path = Path("signing.key")
+    keys_file: Path = Path("keys.toml")
+    store: StoreSettings = StoreSettings()
+    ingest: IngestSettings = IngestSettings()
+    commissioning: CommissioningSettings = CommissioningSettings()
+    alarm: AlarmSettings = AlarmSettings()
+    learning: LearningSettings = LearningSettings()
+    accept_unknown_machines: bool = Field(default=False, description="Else their captures are dead letters.")
+    status_interval_s: float = Field(default=10.0, ge=0.2, le=300.0)
+    log_level: str = Field(default="INFO", pattern="^(DEBUG|INFO|WARNING|ERROR)$")
+    machines: tuple[Nameplate, ...] = ()
+
+    @model_validator(mode="after")
+    def _distinct(self) -> Self:
+        names = [plate.machine for plate in self.machines]
+        twice = sorted({name for name in names if names.count(name) > 1})
+        if twice:
+            raise ValueError(f"machines {twice} are listed twice")
+        return self

@@ -1,0 +1,448 @@
+"""This file knows what a gateway keeps: captures, results, point states, the outbox and what it refused.
+
+One SQLite database in WAL mode with `synchronous=FULL` beside the ring of raw captures. What a batch of captures
+means is one transaction: after it, and only then, the captures may be acknowledged.
+"""
+
+import errno
+import secrets
+import threading
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Connection, Row
+from sqlalchemy.exc import OperationalError
+
+from gateway_agent.errors import StoreError, StoreFull
+from gateway_agent.segments import Place, SegmentLog
+from gateway_agent.settings import StoreSettings
+from schemas.database import open_database, sqlite_url
+from schemas.messages import Gap, Record, encode
+
+SCHEMA_VERSION = 1
+URGENT, NORMAL, BULK = 0, 1, 2
+"""Order in the outbox: alarms and answers, then health, then evidence."""
+
+_meta = sa.MetaData()
+meta_table = sa.Table(
+    "meta", _meta, sa.Column("key", sa.String, primary_key=True), sa.Column("value", sa.String, nullable=False)
+)
+counter_table = sa.Table(
+    "counter", _meta, sa.Column("name", sa.String, primary_key=True), sa.Column("value", sa.Integer, nullable=False)
+)
+capture_table = sa.Table(
+    "capture", _meta,
+    sa.Column("id", sa.Integer, primary_key=True, autoincrement=True),
+    sa.Column("point", sa.String, nullable=False),
+    sa.Column("boot", sa.BigInteger, nullable=False),
+    sa.Column("sequence", sa.BigInteger, nullable=False),
+    sa.Column("measured_at_us", sa.BigInteger, nullable=False),
+    sa.Column("received_at_us", sa.BigInteger, nullable=False),
+    sa.Column("committed_at_us", sa.BigInteger, nullable=False),
+    sa.Column("segment", sa.Integer, nullable=True),
+    sa.Column("offset", sa.BigInteger, nullable=True),
+    sa.Column("length", sa.BigInteger, nullable=True),
+    sa.Column("quality", sa.String, nullable=False),
+    sa.Column("healthy", sa.Boolean, nullable=False),
+    sa.Column("score", sa.Float, nullable=True),
+    sa.Column("model_features", sa.LargeBinary, nullable=True),
+    sa.Column("health", sa.Text, nullable=False),
+    sa.UniqueConstraint("point", "boot", "sequence"),
+    sa.Index("ix_capture_point_id", "point", "id"),
+    sa.Index("ix_capture_segment", "segment"),
+)  # fmt: skip
+point_table = sa.Table(
+    "point_state", _meta,
+    sa.Column("point", sa.String, primary_key=True),
+    sa.Column("state", sa.LargeBinary, nullable=False),
+)  # fmt: skip
+outbox_table = sa.Table(
+    "outbox", _meta,
+    sa.Column("sequence", sa.Integer, primary_key=True, autoincrement=True),
+    sa.Column("priority", sa.Integer, nullable=False),
+    sa.Column("kind", sa.String, nullable=False),
+    sa.Column("body", sa.LargeBinary, nullable=False),
+    sa.Column("size_bytes", sa.Integer, nullable=False),
+    sa.Column("created_at_us", sa.BigInteger, nullable=False),
+    sa.Index("ix_outbox_priority_sequence", "priority", "sequence"),
+    sqlite_autoincrement=True,
+)  # fmt: skip
+dead_letter_table = sa.Table(
+    "dead_letter", _meta,
+    sa.Column("id", sa.Integer, primary_key=True, autoincrement=True),
+    sa.Column("topic", sa.String, nullable=False),
+    sa.Column("reason", sa.String, nullable=False),
+    sa.Column("text", sa.String, nullable=False),
+    sa.Column("head", sa.LargeBinary, nullable=False),
+    sa.Column("size_bytes", sa.Integer, nullable=False),
+    sa.Column("at_us", sa.BigInteger, nullable=False),
+)  # fmt: skip
+command_table = sa.Table(
+    "command_done", _meta,
+    sa.Column("command_id", sa.String, primary_key=True),
+    sa.Column("at_us", sa.BigInteger, nullable=False),
+)  # fmt: skip
+
+DEAD_LETTERS_KEPT = 1000  # the newest; all are counted
+DEAD_LETTER_HEAD_BYTES = 256
+DUPLICATES, GAPS = "captures_duplicate", "captures_gap"
+DEAD_PREFIX = "dead:"
+_FIRST = 1  # SQLite numbers rows from 1, records are numbered from 0
+
+
+@dataclass(frozen=True, slots=True)
+class CaptureRow:
+    """One judged capture on its way to disk."""
+
+    point: str
+    boot: int
+    sequence: int
+    measured_at_us: int
+    received_at_us: int
+    quality: str
+    healthy: bool
+    score: float | None
+    model_features: bytes | None
+    health: str
+    raw: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class DeadLetter:
+    """One payload that could not be used."""
+
+    topic: str
+    reason: str
+    text: str
+    payload: bytes
+    at_us: int
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """One record in the outbox."""
+
+    sequence: int
+    priority: int
+    kind: str
+    body: bytes
+
+
+@dataclass(slots=True)
+class Batch:
+    """Everything that one commit makes true at once."""
+
+    now_us: int
+    captures: list[CaptureRow] = field(default_factory=list)
+    records: list[tuple[int, Record]] = field(default_factory=list)
+    point_states: dict[str, bytes] = field(default_factory=dict)
+    dead_letters: list[DeadLetter] = field(default_factory=list)
+    counts: Counter[str] = field(default_factory=Counter)
+    commands_done: list[str] = field(default_factory=list)
+
+    @property
+    def empty(self) -> bool:
+        """Whether there is nothing to commit."""
+        return not (
+            self.captures or self.records or self.point_states or self.dead_letters or self.counts or self.commands_done
+        )
+
+
+class Store:
+    """The gateway's memory; safe to use from several threads."""
+
+    def __init__(self, settings: StoreSettings) -> None:
+        self._settings = settings
+        self._lock = threading.RLock()
+        try:
+            settings.folder.mkdir(parents=True, exist_ok=True)
+            self._engine = open_database(sqlite_url(settings.folder / "gateway.db"))
+            _meta.create_all(self._engine)
+            self._connection = self._engine.connect()
+            self.boot = self._identify()
+            self.segments = SegmentLog(
+                settings.folder / "raw", segment_bytes=settings.segment_bytes, max_bytes=settings.raw_bytes
+            )
+            self._outbox_bytes = self._scalar(sa.select(sa.func.coalesce(sa.func.sum(outbox_table.c.size_bytes), 0)))
+        except (OSError, OperationalError) as error:
+            raise StoreError(f"store in {settings.folder} cannot be opened: {error}") from error
+
+    def close(self) -> None:
+        """Finish."""
+        with self._lock:
+            self._connection.close()
+            self._engine.dispose()
+            self.segments.close()
+
+    def commit(self, batch: Batch) -> None:
+        """Make a batch true: raw captures synced first, then one transaction. All or nothing.
+
+        Raises:
+            StoreFull: No room; the batch counts for nothing and may be tried again.
+        """
+        with self._lock:
+            try:
+                places: Sequence[Place | None] = [None] * len(batch.captures)
+                if batch.captures:
+                    places = self.segments.append([row.raw for row in batch.captures])
+                with self._connection.begin():
+                    self._write(batch, places)
+            except OSError as error:
+                if error.errno in {errno.ENOSPC, errno.EDQUOT}:
+                    raise StoreFull(f"no room in {self._settings.folder}; captures wait at the broker") from error
+                raise
+            except OperationalError as error:
+                if "full" in str(error.orig):
+                    raise StoreFull(f"no room in {self._settings.folder}; captures wait at the broker") from error
+                raise
+            self._keep_within_bounds(batch.now_us)
+
+    def make_room(self) -> bool:
+        """Give the oldest raw segment up; tell whether there was one."""
+        with self._lock:
+            return bool(self.segments.drop_oldest(at_least=1))
+
+    def knows(self, keys: Iterable[tuple[str, int, int]]) -> set[tuple[str, int, int]]:
+        """Which of these (point, boot, sequence) are stored already."""
+        wanted = list(keys)
+        c = capture_table.c
+        found: set[tuple[str, int, int]] = set()
+        with self._lock:
+            for start in range(0, len(wanted), 200):
+                part = wanted[start : start + 200]
+                rows = self._connection.execute(
+                    sa.select(c.point, c.boot, c.sequence).where(sa.tuple_(c.point, c.boot, c.sequence).in_(part))
+                )
+                found |= {(row.point, row.boot, row.sequence) for row in rows}
+            self._connection.rollback()
+        return found
+
+    def last_captures(self, point: str, count: int) -> list[tuple[int, int]]:
+        """(boot, sequence) of the newest captures of a point, oldest first."""
+        c = capture_table.c
+        query = sa.select(c.boot, c.sequence).where(c.point == point).order_by(c.id.desc()).limit(count)
+        return [(row.boot, row.sequence) for row in reversed(self._all(query))]
+
+    def healthy_features(self, point: str, count: int) -> list[bytes]:
+        """Model features of the newest healthy captures of a point, oldest first."""
+        c = capture_table.c
+        query = (
+            sa.select(c.model_features)
+            .where(c.point == point, c.healthy, c.model_features.is_not(None))
+            .order_by(c.id.desc())
+            .limit(count)
+        )
+        return [row.model_features for row in reversed(self._all(query))]
+
+    def raw_capture(self, point: str, boot: int, sequence: int) -> bytes | None:
+        """The bytes of one capture as they came; None when they have left the ring."""
+        c = capture_table.c
+        rows = self._all(
+            sa.select(c.segment, c.offset, c.length).where(
+                c.point == point, c.boot == boot, c.sequence == sequence, c.segment.is_not(None)
+            )
+        )
+        return self.segments.read(Place(rows[0].segment, rows[0].offset, rows[0].length)) if rows else None
+
+    def newest_capture(self, point: str) -> tuple[int, int] | None:
+        """(boot, sequence) of the newest capture of a point whose bytes are still there."""
+        c = capture_table.c
+        rows = self._all(
+            sa.select(c.boot, c.sequence).where(c.point == point, c.segment.is_not(None)).order_by(c.id.desc()).limit(1)
+        )
+        return (rows[0].boot, rows[0].sequence) if rows else None
+
+    def point_states(self) -> dict[str, bytes]:
+        """The saved state of every point."""
+        return {row.point: row.state for row in self._all(sa.select(point_table))}
+
+    def waiting(self, count: int, *, besides: Iterable[int] = ()) -> list[Waiting]:
+        """The next records for the site: urgent first, then in order."""
+        c = outbox_table.c
+        skip = list(besides)
+        query = sa.select(c.sequence, c.priority, c.kind, c.body).order_by(c.priority, c.sequence)
+        rows = self._all(query.limit(count + len(skip)))
+        skipped = set(skip)
+        waiting = (Waiting(r.sequence - _FIRST, r.priority, r.kind, r.body) for r in rows)
+        return [w for w in waiting if w.sequence not in skipped][:count]
+
+    def forget(self, through: int, also: Iterable[int]) -> int:
+        """Delete what the site has stored; return how many records went."""
+        c = outbox_table.c
+        with self._lock, self._connection.begin():
+            gone = (c.sequence <= through + _FIRST) | c.sequence.in_([n + _FIRST for n in also])
+            size = self._connection.scalar(sa.select(sa.func.coalesce(sa.func.sum(c.size_bytes), 0)).where(gone))
+            self._outbox_bytes -= int(size or 0)
+            return int(self._connection.execute(sa.delete(outbox_table).where(gone)).rowcount)
+
+    def outbox_state(self) -> tuple[int, int | None]:
+        """How many records wait, and since when the oldest does (us)."""
+        c = outbox_table.c
+        row = self._all(sa.select(sa.func.count().label("pending"), sa.func.min(c.created_at_us).label("since_us")))[0]
+        return int(row.pending), row.since_us
+
+    def counts(self) -> dict[str, int]:
+        """All counters."""
+        return {row.name: row.value for row in self._all(sa.select(counter_table))}
+
+    def captures_stored(self) -> int:
+        """Captures ever stored by this gateway."""
+        return int(self._scalar(sa.select(sa.func.coalesce(sa.func.max(capture_table.c.id), 0))))
+
+    def remember(self, key: str, value: str) -> None:
+        """Keep one text under a name, for `status` beside a running agent."""
+        with self._lock, self._connection.begin():
+            self._connection.execute(sa.insert(meta_table).prefix_with("OR REPLACE"), {"key": key, "value": value})
+
+    def command_was_done(self, command_id: str) -> bool:
+        """Whether a command has been carried out before."""
+        return bool(self._all(sa.select(command_table.c.command_id).where(command_table.c.command_id == command_id)))
+
+    def _identify(self) -> int:
+        with self._connection.begin():
+            rows = dict(self._connection.execute(sa.select(meta_table.c.key, meta_table.c.value)).tuples().all())
+            if "boot" not in rows:
+                rows = {"boot": str(secrets.randbits(62)), "schema": str(SCHEMA_VERSION)}
+                self._connection.execute(sa.insert(meta_table), [{"key": k, "value": v} for k, v in rows.items()])
+        if int(rows["schema"]) > SCHEMA_VERSION:
+            raise StoreError(
+                f"store {self._settings.folder} has version {rows['schema']}, this program reads {SCHEMA_VERSION}; "
+                "install the newer gateway agent again or give it another folder"
+            )
+        return int(rows["boot"])
+
+    def _write(self, batch: Batch, places: Sequence[Place | None]) -> None:
+        run = self._connection.execute
+        if batch.captures:
+            run(
+                sa.insert(capture_table),
+                [
+                    {
+                        "point": row.point, "boot": row.boot, "sequence": row.sequence,
+                        "measured_at_us": row.measured_at_us, "received_at_us": row.received_at_us,
+                        "committed_at_us": batch.now_us, "segment": place.segment if place else None,
+                        "offset": place.offset if place else None, "length": place.length if place else None,
+                        "quality": row.quality, "healthy": row.healthy, "score": row.score,
+                        "model_features": row.model_features, "health": row.health,
+                    }
+                    for row, place in zip(batch.captures, places, strict=True)
+                ],
+            )  # fmt: skip
+        if batch.records:
+            rows = [
+                {"priority": priority, "kind": record.kind, "body": body, "size_bytes": len(body),
+                 "created_at_us": batch.now_us}
+                for priority, record in batch.records
+                for body in (encode(record),)
+            ]  # fmt: skip
+            run(sa.insert(outbox_table), rows)
+            self._outbox_bytes += sum(int(str(row["size_bytes"])) for row in rows)
+        for point, state in batch.point_states.items():
+            run(sa.insert(point_table).prefix_with("OR REPLACE"), {"point": point, "state": state})
+        counts = batch.counts.copy()
+        for letter in batch.dead_letters:
+            counts[DEAD_PREFIX + letter.reason] += 1
+            run(
+                sa.insert(dead_letter_table),
+                {"topic": letter.topic[:256], "reason": letter.reason, "text": letter.text,
+                 "head": letter.payload[:DEAD_LETTER_HEAD_BYTES], "size_bytes": len(letter.payload),
+                 "at_us": letter.at_us},
+            )  # fmt: skip
+        self._count(counts)
+        for command_id in batch.commands_done:
+            run(sa.insert(command_table).prefix_with("OR IGNORE"), {"command_id": command_id, "at_us": batch.now_us})
+
+    def _count(self, counts: Mapping[str, int]) -> None:
+        upsert = sa.text(
+            "INSERT INTO counter (name, value) VALUES (:name, :n) "
+            "ON CONFLICT (name) DO UPDATE SET value = value + excluded.value"
+        )
+        for name, n in counts.items():
+            self._connection.execute(upsert, {"name": name, "n": n})
+
+    def _keep_within_bounds(self, now_us: int) -> None:
+        for segment in self.segments.drop_oldest():
+            with self._connection.begin():
+                self._connection.execute(
+                    sa.update(capture_table)
+                    .where(capture_table.c.segment == segment)
+                    .values(segment=None, offset=None, length=None)
+                )
+        if self._outbox_bytes > self._settings.outbox_bytes:
+            self._drop_from_outbox(now_us)
+        newest = self.captures_stored()
+        if newest > self._settings.health_rows and newest % 1000 < 64:
+            with self._connection.begin():
+                run = self._connection.execute
+                run(sa.delete(capture_table).where(capture_table.c.id <= newest - self._settings.health_rows))
+                kept = (
+                    sa.select(dead_letter_table.c.id).order_by(dead_letter_table.c.id.desc()).limit(DEAD_LETTERS_KEPT)
+                )
+                run(sa.delete(dead_letter_table).where(dead_letter_table.c.id.not_in(kept)))
+
+    def _drop_from_outbox(self, now_us: int) -> None:
+        """Give up the oldest health and evidence records down to nine tenths; alarms and answers are never given up."""
+        c = outbox_table.c
+        with self._connection.begin():
+            gone: list[int] = []
+            rows = self._connection.execute(
+                sa.select(c.sequence, c.size_bytes).where(c.priority != URGENT).order_by(c.priority.desc(), c.sequence)
+            )
+            for row in rows:
+                if self._outbox_bytes <= 0.9 * self._settings.outbox_bytes:
+                    break
+                gone.append(row.sequence)
+                self._outbox_bytes -= row.size_bytes
+            if not gone:
+                return
+            for start in range(0, len(gone), 500):
+                self._connection.execute(sa.delete(outbox_table).where(c.sequence.in_(gone[start : start + 500])))
+            for first, last in _ranges(sorted(gone)):
+                record = Gap(
+                    what="records", source="outbox", first=first - _FIRST, last=last - _FIRST, count=last - first + 1,
+                    reason="outbox was full", at_us=now_us,
+                )  # fmt: skip
+                body = encode(record)
+                self._connection.execute(
+                    sa.insert(outbox_table),
+                    {"priority": URGENT, "kind": "gap", "body": body, "size_bytes": len(body), "created_at_us": now_us},
+                )
+                self._outbox_bytes += len(body)
+
+    def _all(self, query: sa.Select[*tuple[Any, ...]]) -> Sequence[Row[Any]]:
+        with self._lock:
+            rows = self._connection.execute(query).all()
+            self._connection.rollback()
+            return rows
+
+    def _scalar(self, query: sa.Select[*tuple[Any, ...]]) -> int:
+        with self._lock:
+            value = self._connection.scalar(query)
+            self._connection.rollback()
+            return int(value or 0)
+
+
+def _ranges(numbers: Sequence[int]) -> list[tuple[int, int]]:
+    ranges: list[tuple[int, int]] = []
+    for number in numbers:
+        if ranges and number == ranges[-1][1] + 1:
+            ranges[-1] = (ranges[-1][0], number)
+        else:
+            ranges.append((number, number))
+    return ranges
+
+
+def read_only(folder: Path) -> Connection:
+    """Open a store for reading beside a running agent.
+
+    Raises:
+        StoreError: There is none.
+    """
+    path = folder / "gateway.db"
+    if not path.exists():
+        raise StoreError(f"no store in {folder}; has this gateway agent run?")
+    return open_database(sqlite_url(path), read_only=True).connect()

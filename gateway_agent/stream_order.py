@@ -1,0 +1,80 @@
+"""This file knows which captures of a sensor are here: what came twice, what is missing, what may be acknowledged."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+REMEMBERED = 1024  # newest sequences of a boot held exactly; an older one is looked up in the store
+MAX_GAP = 1_000_000  # a jump beyond this is a broken counter, not a million lost captures
+
+
+@dataclass(frozen=True, slots=True)
+class Arrival:
+    """What one sequence number means.
+
+    Attributes:
+        duplicate: It was here before.
+        unsure: It is older than what is remembered; ask the store.
+        missing: Captures newly found missing before it (negative when one of them arrives after all).
+    """
+
+    duplicate: bool
+    unsure: bool
+    missing: int
+
+
+@dataclass(slots=True)
+class StreamOrder:
+    """The order of one sensor's captures within one boot.
+
+    A sensor that keeps its captures until they are acknowledged gets an acknowledgement only up to the first hole,
+    and will send the hole again. A sensor that keeps nothing cannot: its holes are counted and left behind.
+    """
+
+    boot: int
+    _seen: set[int] = field(default_factory=set)
+    _highest: int = -1
+    _through: int = -1
+
+    @classmethod
+    def restore(cls, boot: int, sequences: Iterable[int]) -> "StreamOrder":
+        """Continue from the newest stored sequences of a boot."""
+        order = cls(boot)
+        stored = sorted(sequences)
+        if stored:
+            order._seen = set(stored)
+            order._highest = stored[-1]
+            order._through = stored[0]
+            order._advance()
+        return order
+
+    @property
+    def through(self) -> int:
+        """Everything up to here is stored or will never come."""
+        return self._through
+
+    def arrive(self, sequence: int, *, kept_until_ack: bool) -> Arrival:
+        """Take note of one capture that is about to be stored."""
+        if sequence in self._seen:
+            return Arrival(duplicate=True, unsure=False, missing=0)
+        if sequence <= self._highest - REMEMBERED:
+            return Arrival(duplicate=False, unsure=True, missing=0)
+        missing = 0
+        if sequence > self._highest:
+            if self._highest >= 0 and sequence - self._highest <= MAX_GAP:
+                missing = sequence - self._highest - 1
+            self._highest = sequence
+        else:
+            missing = -1
+        self._seen.add(sequence)
+        if not kept_until_ack:
+            self._through = max(self._through, sequence)
+        elif self._through < 0 and not missing:
+            self._through = sequence
+        self._advance()
+        if len(self._seen) > 2 * REMEMBERED:
+            self._seen = {s for s in self._seen if s > self._highest - REMEMBERED}
+        return Arrival(duplicate=False, unsure=False, missing=missing)
+
+    def _advance(self) -> None:
+        while self._through + 1 in self._seen:
+            self._through += 1

@@ -1,0 +1,111 @@
+"""This file knows how records reach the site: in batches, urgent first, and kept until the site says it has them.
+
+The broker's acknowledgement deletes nothing here; only the site's own, sent after its commit, does. What has not
+been acknowledged within `RESEND_S` is sent again; the site knows a record by (gateway, boot, sequence).
+"""
+
+import logging
+import threading
+from collections.abc import Callable
+
+from gateway_agent.store import Store, Waiting
+from schemas.link import Link
+from schemas.logs import event
+from schemas.messages import RecordsAck
+from schemas.names import check_name
+from schemas.signing import SEAL_BYTES, Signer
+from schemas.topics import RECORDS
+
+log = logging.getLogger(__name__)
+
+RESEND_S = 10.0
+WINDOW_RECORDS = 2000  # sent and not yet acknowledged by the site
+BATCH_RECORDS = 200
+_FRAME_BYTES = 160
+
+
+class Uplink:
+    """Sends the outbox to the site; one thread runs it, any thread hands acknowledgements in."""
+
+    def __init__(
+        self, site: str, gateway: str, store: Store, link: Link, signer: Signer, *, monotonic_s: Callable[[], float],
+        committed: threading.Event,
+    ) -> None:  # fmt: skip
+        self._topic = RECORDS.path(site=site, gateway=gateway)
+        self._gateway = check_name(gateway)
+        self._store = store
+        self._link = link
+        self._signer = signer
+        self._monotonic_s = monotonic_s
+        self._committed = committed
+        self._lock = threading.Lock()
+        self._sent_at_s: dict[int, float] = {}
+        self._stopping = False
+
+    def forget_what_was_sent(self) -> None:
+        """The broker was away: whatever was under way is sent again."""
+        with self._lock:
+            self._sent_at_s.clear()
+        self._committed.set()
+
+    def acknowledge(self, ack: RecordsAck) -> int:
+        """The site has stored these; return how many records left the outbox."""
+        if ack.gateway != self._gateway or ack.boot != self._store.boot:
+            event(log, logging.WARNING, "ack_of_another_store", gateway=ack.gateway, boot=ack.boot)
+            return 0
+        gone = self._store.forget(ack.through, ack.also)
+        also = set(ack.also)
+        with self._lock:
+            self._sent_at_s = {n: at for n, at in self._sent_at_s.items() if n > ack.through and n not in also}
+        self._committed.set()
+        return gone
+
+    def stop(self) -> None:
+        """End soon."""
+        self._stopping = True
+        self._committed.set()
+
+    def run(self) -> None:
+        """Send until stopped."""
+        while not self._stopping:
+            self._committed.wait(1.0)
+            self._committed.clear()
+            while not self._stopping and self._link.connected and self._send_some():
+                pass
+
+    def _send_some(self) -> bool:
+        """Send one batch; tell whether there may be more to send now."""
+        now_s = self._monotonic_s()
+        with self._lock:
+            self._sent_at_s = {n: at for n, at in self._sent_at_s.items() if now_s - at < RESEND_S}
+            under_way = set(self._sent_at_s)
+        if len(under_way) >= WINDOW_RECORDS:
+            return False
+        waiting = self._store.waiting(BATCH_RECORDS, besides=under_way)
+        if not waiting:
+            return False
+        part = self._that_fits(waiting)
+        if not self._link.publish(self._topic, self._signer.seal(self._topic, self._batch(part))):
+            self._link.wait_window(1.0)
+            return False
+        with self._lock:
+            for record in part:
+                self._sent_at_s[record.sequence] = now_s
+        return True
+
+    def _that_fits(self, waiting: list[Waiting]) -> list[Waiting]:
+        room = self._link.max_payload_bytes - SEAL_BYTES - _FRAME_BYTES
+        part: list[Waiting] = []
+        for record in waiting:
+            room -= len(record.body) + 48
+            if room < 0 and part:
+                break
+            part.append(record)
+        return part
+
+    def _batch(self, part: list[Waiting]) -> bytes:
+        """Write a RecordBatch around records that are JSON already."""
+        records = b",".join(b'{"sequence":%d,"record":%s}' % (w.sequence, w.body) for w in part)
+        return b'{"kind":"record_batch","version":1,"gateway":"%s","boot":%d,"records":[%s]}' % (
+            self._gateway.encode(), self._store.boot, records,
+        )  # fmt: skip

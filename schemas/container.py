@@ -1,0 +1,95 @@
+"""This file knows how named blobs travel together: a JSON head, then the bytes, then one digest of all.
+
+magic "UTB1" | head length u32 | head (JSON) | blobs, one after the other | sha256 of all before. The head holds
+`meta` (whatever the writer wants) and `blobs` ([name, length] in order). Nothing is allocated that the bytes at
+hand do not fill.
+"""
+
+import hashlib
+import json
+import struct
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from schemas.errors import TensorsRejected
+
+MAGIC = b"UTB1"
+_HEAD = struct.Struct("<4sI")
+_DIGEST_BYTES = 32
+MAX_CONTAINER_BYTES = 64 << 20
+_DTYPES = {"float32": "<f4", "float64": "<f8", "int64": "<i8", "int32": "<i4", "uint8": "|u1"}
+
+
+def pack(meta: Mapping[str, Any], blobs: Mapping[str, bytes]) -> bytes:
+    """Join blobs; the same input gives the same bytes."""
+    head = json.dumps(
+        {"meta": dict(meta), "blobs": [[name, len(blob)] for name, blob in blobs.items()]},
+        separators=(",", ":"),
+    ).encode()
+    body = b"".join((_HEAD.pack(MAGIC, len(head)), head, *blobs.values()))
+    return body + hashlib.sha256(body).digest()
+
+
+def unpack(container: bytes, *, max_bytes: int = MAX_CONTAINER_BYTES) -> tuple[dict[str, Any], dict[str, bytes]]:
+    """Take blobs apart again.
+
+    Raises:
+        TensorsRejected: With `reason` oversized, truncated, bad_magic, bad_digest or bad_head.
+    """
+    size = len(container)
+    if size > max_bytes:
+        raise TensorsRejected("oversized", f"container has {size} bytes, {max_bytes} allowed")
+    if size < _HEAD.size + _DIGEST_BYTES:
+        raise TensorsRejected("truncated", f"container has {size} bytes, its frame alone {_HEAD.size + _DIGEST_BYTES}")
+    magic, head_bytes = _HEAD.unpack_from(container)
+    if magic != MAGIC:
+        raise TensorsRejected("bad_magic", f"payload starts with {magic!r}, a container with {MAGIC!r}")
+    end = size - _DIGEST_BYTES
+    if hashlib.sha256(memoryview(container)[:end]).digest() != container[end:]:
+        raise TensorsRejected("bad_digest", "digest does not fit; the container was cut or changed")
+    try:
+        head = json.loads(container[_HEAD.size : _HEAD.size + head_bytes])
+        meta, rows = head["meta"], head["blobs"]
+        lengths = {str(name): int(length) for name, length in rows}
+    except (ValueError, KeyError, TypeError) as error:
+        raise TensorsRejected("bad_head", f"container's head cannot be read: {error}") from error
+    at = _HEAD.size + head_bytes
+    if len(lengths) != len(rows) or min(lengths.values(), default=0) < 0 or at + sum(lengths.values()) != end:
+        raise TensorsRejected("bad_head", "container's head promises other blobs than follow")
+    blobs = {}
+    for name, length in lengths.items():
+        blobs[name] = container[at : at + length]
+        at += length
+    if not isinstance(meta, dict):
+        raise TensorsRejected("bad_head", "container's meta is no table")
+    return meta, blobs
+
+
+def array_blob(array: NDArray[Any]) -> tuple[dict[str, Any], bytes]:
+    """Describe an array and give its bytes, little-endian, C order."""
+    name = array.dtype.name
+    if name not in _DTYPES:
+        raise TensorsRejected("bad_dtype", f"array of {name} found, {sorted(_DTYPES)} allowed")
+    return {"dtype": name, "shape": list(array.shape)}, np.ascontiguousarray(array, _DTYPES[name]).tobytes()
+
+
+def blob_array(description: Mapping[str, Any], blob: bytes) -> NDArray[Any]:
+    """Read an array that `array_blob` described.
+
+    Raises:
+        TensorsRejected: The description does not fit the bytes.
+    """
+    try:
+        dtype = np.dtype(_DTYPES[description["dtype"]])
+        shape = tuple(int(n) for n in description["shape"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise TensorsRejected("bad_dtype", f"array description {dict(description)!r} cannot be used") from error
+    count = 1
+    for n in shape:
+        count *= n
+    if min(shape, default=0) < 0 or count * dtype.itemsize != len(blob):
+        raise TensorsRejected("bad_shape", f"shape {shape} of {dtype} does not fit {len(blob)} bytes")
+    return np.frombuffer(blob, dtype).reshape(shape)

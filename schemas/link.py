@@ -1,0 +1,244 @@
+"""This file knows paho, and nobody else does: one MQTT connection that heals itself and never lies about it.
+
+Paho's traps are dealt with here once: an exception in its callback would kill its thread while it still says it is
+connected; an acknowledgement sent after a reconnect would acknowledge another message of the same number; a
+payload larger than the broker takes would make it reconnect for ever.
+"""
+
+import logging
+import random
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import paho.mqtt.client as paho
+from paho.mqtt.enums import CallbackAPIVersion
+from paho.mqtt.packettypes import PacketTypes
+from paho.mqtt.properties import Properties
+
+from schemas.errors import ContractError, SecretMissing
+from schemas.logs import event
+from schemas.settings import BrokerSettings, read_secret
+
+log = logging.getLogger(__name__)
+
+RECEIVE_MAXIMUM = 500  # unacknowledged messages the broker may have under way to us: our back-pressure
+MQTT_OVERHEAD_BYTES = 512  # topic, properties and header on top of a payload
+
+
+class PayloadTooLarge(ContractError):
+    """A payload that the broker would answer with a disconnect."""
+
+
+@dataclass(frozen=True, slots=True)
+class Received:
+    """One message as it came, with what is needed to acknowledge it."""
+
+    topic: str
+    payload: bytes
+    qos: int
+    retained: bool
+    _mid: int
+    _connection: int
+
+
+@dataclass(frozen=True, slots=True)
+class Will:
+    """What the broker says for us when we fall silent."""
+
+    topic: str
+    payload: bytes
+    retained: bool = True
+
+
+class Link:
+    """One connection to a broker, with a persistent session under `client_id`.
+
+    `on_message` runs on the network thread and must only hand over; what it raises is logged, kept in `fault` and
+    reported through `on_fault`, and the message stays unacknowledged. With `manual_ack` the caller acknowledges
+    after its own commit; without, QoS 1 is acknowledged on return.
+    """
+
+    def __init__(
+        self,
+        settings: BrokerSettings,
+        client_id: str,
+        *,
+        subscriptions: Sequence[tuple[str, int]] = (),
+        on_message: Callable[[Received], None] | None = None,
+        on_connected: Callable[[], None] | None = None,
+        on_fault: Callable[[Exception], None] | None = None,
+        will: Will | None = None,
+        manual_ack: bool = False,
+        max_in_flight: int = 200,
+        receive_maximum: int = RECEIVE_MAXIMUM,
+    ) -> None:
+        self._settings = settings
+        self._subscriptions = list(subscriptions)
+        self._on_message = on_message
+        self._on_connected = on_connected
+        self._on_fault = on_fault
+        self._max_in_flight = max_in_flight
+        self._receive_maximum = receive_maximum
+        self._connection = 0
+        self._broker_limit_bytes = settings.max_packet_bytes
+        self._state = threading.Condition()
+        self._up = False
+        self._in_flight: set[int] = set()
+        self.fault: Exception | None = None
+        self._client = self._make_client(client_id, will, manual_ack=manual_ack)
+
+    def _make_client(self, client_id: str, will: Will | None, *, manual_ack: bool) -> paho.Client:
+        s = self._settings
+        client = paho.Client(CallbackAPIVersion.VERSION2, client_id, protocol=paho.MQTTv5, manual_ack=manual_ack)
+        if s.username is not None:
+            client.username_pw_set(s.username, read_secret(s.password_file) if s.password_file else None)
+        if s.ca_file is not None:
+            try:
+                client.tls_set(
+                    str(s.ca_file),
+                    str(s.certificate_file) if s.certificate_file else None,
+                    str(s.key_file) if s.key_file else None,
+                )
+            except OSError as error:
+                raise SecretMissing(f"certificate files of {client_id} cannot be read: {error}; enrol again") from error
+        if will is not None:
+            client.will_set(will.topic, will.payload, qos=1, retain=will.retained)
+        client.max_inflight_messages_set(self._max_in_flight)
+        client.max_queued_messages_set(2 * self._max_in_flight)
+        first_s = random.uniform(0.5, 1.5)  # noqa: S311 - spreads reconnects, no secret
+        client.reconnect_delay_set(min_delay=first_s, max_delay=30)  # type: ignore[arg-type]
+        client.on_connect = self._connected
+        client.on_connect_fail = self._connect_failed
+        client.on_disconnect = self._disconnected
+        client.on_message = self._received
+        client.on_publish = self._published
+        return client
+
+    def start(self) -> None:
+        """Connect in the background, now and whenever the connection is lost."""
+        properties = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]
+        properties.SessionExpiryInterval = self._settings.session_expiry_s
+        properties.ReceiveMaximum = self._receive_maximum
+        self._client.connect_async(
+            self._settings.host,
+            self._settings.port,
+            self._settings.keepalive_s,
+            clean_start=False,
+            properties=properties,
+        )
+        self._client.loop_start()
+
+    def stop(self) -> None:
+        """Say good-bye to the broker and end the network thread; the session stays."""
+        self._client.disconnect()
+        self._client.loop_stop()
+        with self._state:
+            self._up = False
+            self._state.notify_all()
+
+    @property
+    def connected(self) -> bool:
+        """Whether the broker has accepted us and not gone since."""
+        return self._up
+
+    def wait_connected(self, timeout_s: float) -> bool:
+        """Wait until connected; tell whether it came to that."""
+        with self._state:
+            return self._state.wait_for(lambda: self._up, timeout_s)
+
+    @property
+    def max_payload_bytes(self) -> int:
+        """The largest payload that both our settings and the broker allow."""
+        return self._broker_limit_bytes - MQTT_OVERHEAD_BYTES
+
+    def publish(self, topic: str, payload: bytes, *, qos: int = 1, retained: bool = False) -> bool:
+        """Hand a message to the broker; False when it is away or has too much of ours unanswered already.
+
+        Nothing is queued while the broker is away: what must not be lost stays with the caller.
+
+        Raises:
+            PayloadTooLarge: The broker would refuse it; cut it into fragments.
+        """
+        if len(payload) > self.max_payload_bytes:
+            raise PayloadTooLarge(
+                f"payload of {len(payload)} bytes for {topic}, {self.max_payload_bytes} allowed; cut it into fragments"
+            )
+        with self._state:
+            if not self._up or (qos and len(self._in_flight) >= self._max_in_flight):
+                return False
+            info = self._client.publish(topic, payload, qos, retained)
+            if info.rc != paho.MQTT_ERR_SUCCESS:
+                return False
+            if qos:
+                self._in_flight.add(info.mid)
+            return True
+
+    def wait_published(self, timeout_s: float) -> bool:
+        """Wait until the broker has answered for everything handed to it."""
+        with self._state:
+            return self._state.wait_for(lambda: not self._in_flight, timeout_s)
+
+    def wait_window(self, timeout_s: float) -> bool:
+        """Wait until there is room for one more message, or the broker is back."""
+        with self._state:
+            return self._state.wait_for(lambda: self._up and len(self._in_flight) < self._max_in_flight, timeout_s)
+
+    def acknowledge(self, received: Received) -> None:
+        """Tell the broker that a message is safe with us; ignored after a reconnect (it comes again)."""
+        if received.qos and received._connection == self._connection and self._up:
+            self._client.ack(received._mid, received.qos)
+
+    def _connected(self, client: paho.Client, _: Any, flags: Any, code: Any, properties: Any) -> None:
+        if code.is_failure:
+            event(log, logging.ERROR, "broker_refused_us", reason=str(code), host=self._settings.host)
+            return
+        limit = getattr(properties, "MaximumPacketSize", None)
+        for topic, qos in self._subscriptions:
+            client.subscribe(topic, qos)
+        with self._state:
+            self._connection += 1
+            self._in_flight.clear()
+            self._broker_limit_bytes = min(self._settings.max_packet_bytes, limit or self._settings.max_packet_bytes)
+            self._up = True
+            self._state.notify_all()
+        event(log, logging.INFO, "broker_connected", host=self._settings.host, port=self._settings.port,
+              session_present=bool(flags.session_present))  # fmt: skip
+        if self._on_connected is not None:
+            self._guarded(self._on_connected)
+
+    def _connect_failed(self, *_: Any) -> None:
+        event(log, logging.WARNING, "broker_away", host=self._settings.host, port=self._settings.port)
+
+    def _disconnected(self, _client: paho.Client, _: Any, _flags: Any, code: Any, _properties: Any) -> None:
+        with self._state:
+            was_up, self._up = self._up, False
+            self._connection += 1
+            self._in_flight.clear()
+            self._state.notify_all()
+        if was_up:
+            event(log, logging.WARNING, "broker_lost", reason=str(code), host=self._settings.host)
+
+    def _received(self, _client: paho.Client, _: Any, message: paho.MQTTMessage) -> None:
+        if self._on_message is None:
+            return
+        received = Received(
+            message.topic, bytes(message.payload), message.qos, bool(message.retain), message.mid, self._connection
+        )
+        handler = self._on_message
+        self._guarded(lambda: handler(received))
+
+    def _published(self, _client: paho.Client, _: Any, mid: int, *_rest: Any) -> None:
+        with self._state:
+            self._in_flight.discard(mid)
+            self._state.notify_all()
+
+    def _guarded(self, call: Callable[[], None]) -> None:
+        try:
+            call()
+        except Exception as error:  # paho's thread must survive whatever a handler raises
+            self.fault = error
+            log.exception("message_handler_failed")
+            if self._on_fault is not None:
+                self._on_fault(error)

@@ -1,0 +1,209 @@
+"""This file knows how a member of the learning serves its Flower app: a gateway to its site, a site to its enterprise.
+
+Presence is a retained sealed message, withdrawn by an empty one: a will is written before it is needed and cannot be
+freshly signed. Tasks and replies travel as sealed fragments. A task that comes twice gets the same answer without
+being done twice; the work is done in a thread of this link's own.
+"""
+
+import contextlib
+import hashlib
+import logging
+import queue
+import threading
+import time
+from collections import Counter, OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+
+from schemas.errors import RejectedInput, SignatureRejected
+from schemas.flower_codec import ClientCall, answer, dump_message, load_message, new_context
+from schemas.fragments import OVERHEAD_BYTES, Reassembly, decode_fragment, split
+from schemas.link import Link, Received, Will
+from schemas.logs import event
+from schemas.messages import MemberPresence, encode
+from schemas.settings import BrokerSettings
+from schemas.signing import SEAL_BYTES, KeyRing, Role, Signer
+from schemas.topics import MEMBER, REPLY, TASK, Topic
+
+log = logging.getLogger(__name__)
+
+MAX_TASK_BYTES = 16 << 20
+MAX_TASK_AGE_S = 300.0
+QUEUED_FRAGMENTS = 512  # a full queue drops the fragment and counts it; the server repeats a task nobody answers
+REMEMBERED_ANSWERS = 4  # of tasks that may come again; one round has two
+SEND_PATIENCE_S = 30.0
+STOP_PATIENCE_S = 20.0
+
+
+def node_id_of(member: str) -> int:
+    """Number a member for Flower, which knows nodes by number: the same everywhere and for ever."""
+    return int.from_bytes(hashlib.sha256(member.encode()).digest()[:8], "big") >> 1 or 1
+
+
+def send_in_fragments(
+    link: Link,
+    signer: Signer,
+    topic: str,
+    content: bytes,
+    *,
+    stream: int,
+    item: int,
+    give_up: threading.Event,
+    patience_s: float = SEND_PATIENCE_S,
+) -> int:
+    """Publish `content` as sealed fragments; return the bytes handed over, 0 when the broker stayed away.
+
+    Must not run on the link's network thread: it waits for the window, at most `patience_s` a fragment.
+    """
+    piece_bytes = link.max_payload_bytes - SEAL_BYTES - OVERHEAD_BYTES
+    sent_bytes = 0
+    for fragment in split(content, stream=stream, item=item, piece_bytes=piece_bytes):
+        sealed = signer.seal(topic, fragment)
+        give_up_at_s = time.monotonic() + patience_s
+        while not link.publish(topic, sealed):
+            if give_up.is_set() or time.monotonic() >= give_up_at_s:
+                return 0
+            link.wait_window(1.0)
+        sent_bytes += len(sealed)
+    return sent_bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Membership:
+    """Who serves whom.
+
+    Attributes:
+        server: The site, or the enterprise, that asks.
+        server_role: In which role its key must be on the list.
+        member: Who answers.
+    """
+
+    server: str
+    server_role: Role
+    member: str
+
+
+class MemberLink:
+    """Serves one app to one server; `start` connects, `stop` withdraws and waits for the work under way.
+
+    Attributes:
+        counters: Tasks answered and repeated, and what was dropped by reason.
+    """
+
+    def __init__(
+        self,
+        broker: BrokerSettings,
+        membership: Membership,
+        app: ClientCall,
+        *,
+        signer: Signer,
+        keys: KeyRing,
+        clock_us: Callable[[], int],
+        on_sent: Callable[[Topic, int], None] | None = None,
+    ) -> None:
+        self._who = membership
+        self._app = app
+        self._signer = signer
+        self._keys = keys
+        self._clock_us = clock_us
+        self._on_sent = on_sent
+        self._node_id = node_id_of(membership.member)
+        self._session = clock_us()
+        names = {"site": membership.server, "member": membership.member}
+        self._task_topic, self._reply_topic = TASK.path(**names), REPLY.path(**names)
+        self._member_topic = MEMBER.path(**names)
+        self._context = new_context(self._node_id, {})
+        self._fragments: queue.Queue[bytes | None] = queue.Queue(QUEUED_FRAGMENTS)
+        self._reassembly = Reassembly(max_bytes=MAX_TASK_BYTES, max_age_s=MAX_TASK_AGE_S)
+        self._answers: OrderedDict[str, bytes] = OrderedDict()
+        self._replies = 0
+        self._stopping = threading.Event()
+        self.counters: Final[Counter[str]] = Counter()
+        self._worker = threading.Thread(target=self._work, name=f"learning-{membership.member}", daemon=True)
+        self._link = Link(
+            broker,
+            f"{membership.member}-member",
+            subscriptions=[(self._task_topic, TASK.qos)],
+            on_message=self._hand_over,
+            on_connected=self._announce,
+            will=Will(self._member_topic, b""),
+        )
+
+    def start(self) -> None:
+        """Connect in the background and answer from now on."""
+        self._worker.start()
+        self._link.start()
+
+    def stop(self) -> None:
+        """Withdraw, finish the task under way, disconnect."""
+        self._stopping.set()
+        if self._link.publish(self._member_topic, b"", retained=True):
+            self._count(MEMBER, 0)
+        self._link.wait_published(2.0)
+        with contextlib.suppress(queue.Full):  # then the worker sees the event after the fragment it is at
+            self._fragments.put_nowait(None)
+        if self._worker.is_alive():
+            self._worker.join(STOP_PATIENCE_S)
+        self._link.stop()
+
+    def wait_connected(self, timeout_s: float) -> bool:
+        """Wait until the broker has accepted us; tell whether it came to that."""
+        return self._link.wait_connected(timeout_s)
+
+    def _announce(self) -> None:
+        presence = MemberPresence(
+            member=self._who.member, node_id=self._node_id, session=self._session, at_us=self._clock_us()
+        )
+        sealed = self._signer.seal(self._member_topic, encode(presence))
+        if self._link.publish(self._member_topic, sealed, retained=True):
+            self._count(MEMBER, len(sealed))
+
+    def _hand_over(self, received: Received) -> None:
+        try:
+            self._fragments.put_nowait(received.payload)
+        except queue.Full:
+            self._refuse("queue_full")
+
+    def _work(self) -> None:
+        while (payload := self._fragments.get()) is not None and not self._stopping.is_set():
+            try:
+                body = self._keys.open(self._task_topic, payload, role=self._who.server_role, name=self._who.server)
+                content = self._reassembly.add(self._task_topic, decode_fragment(body), now_s=time.monotonic())
+                if content is not None:
+                    self._answer(content)
+            except (RejectedInput, SignatureRejected) as error:
+                self._refuse(error.reason)
+
+    def _answer(self, content: bytes) -> None:
+        task = load_message(content)
+        if task.metadata.dst_node_id != self._node_id:
+            self._refuse("not_for_us")
+            return
+        message_id = task.metadata.message_id
+        reply = self._answers.get(message_id)
+        if reply is None:
+            reply = dump_message(answer(self._app, self._context, task))
+            self._answers[message_id] = reply
+            while len(self._answers) > REMEMBERED_ANSWERS:
+                self._answers.popitem(last=False)
+            self.counters["answered"] += 1
+        else:
+            self.counters["repeated"] += 1
+        self._replies += 1
+        sent_bytes = send_in_fragments(
+            self._link, self._signer, self._reply_topic, reply,
+            stream=self._session, item=self._replies, give_up=self._stopping,
+        )  # fmt: skip
+        if sent_bytes:
+            self._count(REPLY, sent_bytes)
+        else:
+            event(log, logging.WARNING, "reply_not_sent", server=self._who.server, member=self._who.member)
+
+    def _count(self, topic: Topic, sent_bytes: int) -> None:
+        if self._on_sent is not None:
+            self._on_sent(topic, sent_bytes)
+
+    def _refuse(self, reason: str) -> None:
+        self.counters[reason] += 1
+        event(log, logging.WARNING, "task_refused", reason=reason, member=self._who.member)

@@ -1,0 +1,378 @@
+"""This file knows the messages that services write to each other as JSON, and reads nothing else.
+
+Each class says who sends it, when, and what the receiver may rely on. Every message carries `kind` and
+`version`; unknown keys are refused, so that a reader never half-understands.
+"""
+
+import base64
+import json
+import zlib
+from typing import Annotated, Any, Literal, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+
+from schemas.errors import MessageRejected
+from schemas.names import Name, PointId
+
+MAX_MESSAGE_BYTES = 4 << 20
+MAX_SERIES_SAMPLES = 1 << 16
+
+Boot = Annotated[int, Field(ge=0, lt=1 << 63)]
+Sequence = Annotated[int, Field(ge=0, lt=1 << 63)]
+TimeUs = Annotated[int, Field(ge=0, lt=1 << 53, description="microseconds since 1970 UTC")]
+Share = Annotated[float, Field(ge=0.0, le=1.0)]
+Zone = Literal["A", "B", "C", "D"]
+Priority = Literal["danger", "alert", "notice", "sensor"]
+AlarmState = Literal["normal", "unacknowledged", "acknowledged", "returned", "latched", "shelved", "suppressed"]
+Learning = Literal["learning", "ready", "suspect"]
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+
+class Diagnosis(_Strict):
+    """One possible cause; best first in a list. `unknown` is a full answer."""
+
+    label: Annotated[str, Field(pattern=r"^[a-z_]{1,32}$")]
+    confidence: Share
+
+
+class Finding(_Strict):
+    """One sentence of evidence for or against a diagnosis, with what it was read from."""
+
+    label: str
+    speaks_for: bool
+    text: str
+    value: float | None = None
+    unit: str = ""
+
+
+class Contribution(_Strict):
+    """How much one band or indicator adds to the anomaly score."""
+
+    name: str
+    axis: int
+    low_hz: float | None = None
+    high_hz: float | None = None
+    share: float
+
+
+class Health(_Strict):
+    """What a gateway found in one capture; written once, in the order of the gateway's own sequence."""
+
+    kind: Literal["health"] = "health"
+    version: Literal[1] = 1
+    point: PointId
+    capture_boot: Boot
+    capture_sequence: Sequence
+    measured_at_us: TimeUs
+    quality: str
+    learning: Learning
+    score: float | None
+    limit: float | None
+    exceeds: bool
+    alarm: AlarmState
+    zone: Zone | None
+    zone_basis: str
+    velocity_rms_mm_s: float | None
+    acceleration_rms_g: float | None
+    acceleration_peak_g: float | None
+    crest_factor: float | None
+    kurtosis: float | None
+    envelope_rms_g: float | None
+    rpm: float | None
+    rpm_source: str
+    rpm_confidence: Share
+    temperature_c: float | None
+    battery_v: float | None
+    diagnosis: tuple[Diagnosis, ...] = ()
+    model_version: int = 0
+
+
+class Alarm(_Strict):
+    """A change in a point's alarm; sent before everything else that waits. All changes are sent."""
+
+    kind: Literal["alarm"] = "alarm"
+    version: Literal[1] = 1
+    point: PointId
+    alarm_id: Annotated[str, Field(pattern=r"^[0-9a-f]{16}$")]
+    state: AlarmState
+    priority: Priority
+    measured_at_us: TimeUs
+    capture_boot: Boot
+    capture_sequence: Sequence
+    score: float | None
+    limit: float | None
+    zone: Zone | None
+    reason: str
+    diagnosis: tuple[Diagnosis, ...] = ()
+    findings: tuple[Finding, ...] = ()
+    contributions: tuple[Contribution, ...] = ()
+    model_version: int = 0
+
+
+class Series(_Strict):
+    """Equally spaced values, float32 little-endian, deflated, base64."""
+
+    start: float
+    step: float
+    axis_unit: Literal["Hz", "s", "order"]
+    value_unit: str
+    values: str
+
+    @classmethod
+    def pack(
+        cls, values: NDArray[np.floating], *, start: float, step: float, axis_unit: Literal["Hz", "s", "order"],
+        value_unit: str,
+    ) -> "Series":  # fmt: skip
+        """Write values of shape (n,) into a message."""
+        raw = np.ascontiguousarray(values, "<f4").tobytes()
+        text = base64.b64encode(zlib.compress(raw, 6)).decode()
+        return cls(start=start, step=step, axis_unit=axis_unit, value_unit=value_unit, values=text)
+
+    def unpack(self) -> NDArray[np.float32]:
+        """Read the values, shape (n,).
+
+        Raises:
+            MessageRejected: They are no deflated float32, or more than 65,536.
+        """
+        try:
+            inflate = zlib.decompressobj()
+            raw = inflate.decompress(base64.b64decode(self.values, validate=True), 4 * MAX_SERIES_SAMPLES)
+        except (ValueError, zlib.error) as error:
+            raise MessageRejected("bad_series", f"series cannot be read: {error}") from error
+        if not inflate.eof or len(raw) % 4:
+            raise MessageRejected("bad_series", f"series is no float32 of at most {MAX_SERIES_SAMPLES} values")
+        return np.frombuffer(raw, "<f4")
+
+
+class FaultLine(_Strict):
+    """Where theory expects a fault to show, for the cursors on a chart."""
+
+    name: str
+    frequency_hz: float
+    harmonics: int = 1
+    found_hz: float | None = None
+    prominence_db: float | None = None
+
+
+class Evidence(_Strict):
+    """Spectra of one capture: sent with an alarm, and when somebody asks. Never the waveform unasked."""
+
+    kind: Literal["evidence"] = "evidence"
+    version: Literal[1] = 1
+    point: PointId
+    capture_boot: Boot
+    capture_sequence: Sequence
+    measured_at_us: TimeUs
+    why: str
+    axis: int
+    rpm: float | None
+    spectrum: Series
+    envelope: Series
+    envelope_band_hz: tuple[float, float]
+    waveform: Series | None = None
+    baseline: Series | None = None
+    fault_lines: tuple[FaultLine, ...] = ()
+
+
+class Gap(_Strict):
+    """The gateway gave something up on purpose: what, how many, why. A loss is never silent."""
+
+    kind: Literal["gap"] = "gap"
+    version: Literal[1] = 1
+    what: str
+    source: str
+    first: Sequence
+    last: Sequence
+    count: Annotated[int, Field(ge=1)]
+    reason: str
+    at_us: TimeUs
+
+
+class PointNotice(_Strict):
+    """A point changed its learning state or its sensor its quality; distinct from a machine alarm."""
+
+    kind: Literal["point_notice"] = "point_notice"
+    version: Literal[1] = 1
+    point: PointId
+    learning: Learning
+    quality: str
+    text: str
+    at_us: TimeUs
+
+
+class CommandResult(_Strict):
+    """A gateway's answer to one command; the site repeats the command until this is stored."""
+
+    kind: Literal["command_result"] = "command_result"
+    version: Literal[1] = 1
+    command_id: str
+    done: bool
+    text: str
+    at_us: TimeUs
+
+
+Record = Annotated[
+    Health | Alarm | Evidence | Gap | PointNotice | CommandResult,
+    Field(discriminator="kind"),
+]
+
+
+class Numbered(_Strict):
+    """One record with its place in the gateway's sequence."""
+
+    sequence: Sequence
+    record: Record
+
+
+class RecordBatch(_Strict):
+    """From a gateway to its site. `(gateway, boot, sequence)` names a record for ever.
+
+    Urgent records overtake: sequences need not be contiguous within a batch. `boot` names the gateway's store;
+    a gateway that lost its disk starts again from 0 with another.
+    """
+
+    kind: Literal["record_batch"] = "record_batch"
+    version: Literal[1] = 1
+    gateway: Name
+    boot: Boot
+    records: tuple[Numbered, ...]
+
+
+class RecordsAck(_Strict):
+    """From a site, after its commit: everything up to `through` is stored, and so is each of `also`."""
+
+    kind: Literal["records_ack"] = "records_ack"
+    version: Literal[1] = 1
+    gateway: Name
+    boot: Boot
+    through: Annotated[int, Field(ge=-1, lt=1 << 63)]
+    also: tuple[Sequence, ...] = ()
+
+
+class CaptureAck(_Strict):
+    """From a gateway to a sensor, after its commit: captures of this boot up to `through` may be forgotten."""
+
+    kind: Literal["capture_ack"] = "capture_ack"
+    version: Literal[1] = 1
+    point: PointId
+    boot: Boot
+    through: Sequence
+
+
+class PointStatus(_Strict):
+    """State of one measurement point within a gateway's status."""
+
+    point: PointId
+    learning: Learning
+    captures: int
+    learning_share: Share
+    quality: str
+    model: str
+
+
+class GatewayStatus(_Strict):
+    """From a gateway every ten seconds, retained. The last will is the same with `online` false."""
+
+    kind: Literal["gateway_status"] = "gateway_status"
+    version: Literal[1] = 1
+    gateway: Name
+    online: bool
+    boot: Boot
+    at_us: TimeUs
+    software: str
+    release_version: int
+    release_digest: str
+    release_problem: str = ""
+    captures_stored: int = 0
+    captures_duplicate: int = 0
+    captures_gap: int = 0
+    dead_letters: dict[str, int] = {}
+    outbox_pending: int = 0
+    outbox_oldest_s: float = 0.0
+    ingest_queue: int = 0
+    disk_free_bytes: int = 0
+    memory_bytes: int = 0
+    points: tuple[PointStatus, ...] = ()
+
+
+class Command(_Strict):
+    """From a site to a gateway because a person acted. Done at most once per `command_id`."""
+
+    kind: Literal["command"] = "command"
+    version: Literal[1] = 1
+    command_id: Annotated[str, Field(pattern=r"^[0-9a-f]{32}$")]
+    gateway: Name
+    action: Literal["acknowledge", "shelve", "unshelve", "maintenance", "label", "request_evidence", "roll_back"]
+    point: PointId | None = None
+    actor: str
+    note: str = ""
+    issued_at_us: TimeUs
+    until_us: TimeUs | None = None
+    label: str = ""
+
+
+class MemberPresence(_Strict):
+    """A member of the learning tells its server that it is there, and as what. Retained; empty means gone."""
+
+    kind: Literal["member_presence"] = "member_presence"
+    version: Literal[1] = 1
+    member: Name
+    node_id: Annotated[int, Field(ge=1, lt=1 << 63)]
+    session: Annotated[int, Field(ge=0, lt=1 << 63)]
+    at_us: TimeUs
+
+
+Message = (
+    RecordBatch | RecordsAck | CaptureAck | GatewayStatus | Command | MemberPresence
+    | Health | Alarm | Evidence | Gap | PointNotice | CommandResult
+)  # fmt: skip
+_M = TypeVar("_M", bound=BaseModel)
+_ANY: TypeAdapter[Message] = TypeAdapter(Annotated[Message, Field(discriminator="kind")])
+
+
+def encode(message: BaseModel) -> bytes:
+    """Write a message as compact JSON, always with the same bytes."""
+    return message.model_dump_json().encode()
+
+
+def decode(kind: type[_M], body: bytes) -> _M:
+    """Read a message of one kind.
+
+    Raises:
+        MessageRejected: With `reason` oversized, not_json, unknown_version or bad_field.
+    """
+    if len(body) > MAX_MESSAGE_BYTES:
+        raise MessageRejected("oversized", f"message has {len(body)} bytes, {MAX_MESSAGE_BYTES} allowed")
+    try:
+        return kind.model_validate_json(body)
+    except ValidationError as error:
+        raise _rejection(kind.__name__, body, error) from error
+
+
+def decode_any(body: bytes) -> Message:
+    """Read a message of whatever kind it says it is; errors as in `decode`."""
+    if len(body) > MAX_MESSAGE_BYTES:
+        raise MessageRejected("oversized", f"message has {len(body)} bytes, {MAX_MESSAGE_BYTES} allowed")
+    try:
+        return _ANY.validate_json(body)
+    except ValidationError as error:
+        raise _rejection("message", body, error) from error
+
+
+def _rejection(name: str, body: bytes, error: ValidationError) -> MessageRejected:
+    first: dict[str, Any] = error.errors(include_url=False)[0]  # type: ignore[assignment]
+    where = ".".join(str(part) for part in first["loc"])
+    if first["type"] == "json_invalid":
+        return MessageRejected("not_json", f"{name} is no JSON: {first['msg']}")
+    if where.endswith("version"):
+        try:
+            found = json.loads(body).get("version")
+        except (ValueError, AttributeError):
+            found = None
+        return MessageRejected("unknown_version", f"{name} has version {found}; update this program")
+    return MessageRejected("bad_field", f"{name} cannot be read at {where!r}: {first['msg']}")

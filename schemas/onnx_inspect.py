@@ -1,0 +1,629 @@
+"""This file knows which ONNX models a gateway may load, and reads a model's bytes to tell, without loading it.
+
+onnxruntime loads models that loop for ever, allocate gigabytes or hold NaN, and `onnx.checker` passes them;
+so the bytes are judged first, by this reader of the protobuf wire format. It is stricter than protobuf:
+unknown fields, fields given twice and lengths beyond the end are refused, nothing is allocated from a length
+that was not checked against the bytes at hand, and sub-graphs are noted but never entered, so nesting cannot
+exhaust the stack.
+
+What no reading of a file shows (a chain of `Concat` that doubles, say) is left to the process's memory limit
+and the golden vectors a model must reproduce before it goes live.
+
+    ModelError
+    ├── ModelTooLargeError        more bytes or more fields than a gateway reads
+    ├── MalformedModelError       not an ONNX model, cut short, or ambiguous
+    ├── UnsupportedVersionError   IR or operator-set version
+    ├── CustomDomainError         operators that are not ONNX's own
+    ├── FunctionError             functions defined in the model
+    ├── SubgraphError             Loop, If, Scan or any other graph within the graph
+    ├── ExternalDataError         parameters kept outside the file
+    ├── ForbiddenOperatorError    an operator not on the list
+    ├── ForbiddenTensorError      strings, sparse or otherwise unknown tensors
+    ├── OversizedTensorError      a shape that would allocate too much, or is known only at run time
+    └── NotFiniteError            NaN or infinity among the parameters
+"""
+
+from __future__ import annotations
+
+import math
+import struct
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Final, NoReturn, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+MAX_BYTES: Final = 5_000_000
+MAX_ITEMS: Final = 200_000  # fields and unpacked numbers; a second-order step of a conv net has 11,000
+MAX_ELEMENTS: Final = 2**24  # of one tensor: 64 MB in single precision
+MAX_RANK: Final = 16
+IR_VERSIONS: Final = range(7, 12)
+OPSET_VERSIONS: Final = range(13, 23)
+ONNX_DOMAINS: Final = frozenset({"", "ai.onnx"})
+
+# Grouped as they are used: arithmetic, reductions, shapes, layers, quantised models.
+_ALLOWED = """
+Abs Add And Cast Ceil Clip Cos Div Equal Erf Exp Floor Greater GreaterOrEqual Identity Less LessOrEqual Log Max Min
+Mul Neg Not Or Pow Reciprocal Round Sigmoid Sign Sin Softplus Sqrt Sub Tanh Where
+ReduceMax ReduceMean ReduceMin ReduceProd ReduceSum
+Concat Constant Expand Flatten Pad Reshape Slice Split Squeeze Tile Transpose Unsqueeze
+AveragePool BatchNormalization Conv Gemm GlobalAveragePool LeakyRelu MatMul MaxPool Relu Softmax
+DequantizeLinear QuantizeLinear
+"""
+ALLOWED_OPS: Final = frozenset(_ALLOWED.split())
+# Operands that say how much an operator allocates: they must be constants in the model, and small.
+SIZE_OPERANDS: Final[Mapping[str, tuple[int, ...]]] = {
+    "ConstantOfShape": (0,),
+    "Expand": (1,),
+    "OneHot": (1,),
+    "Pad": (1,),
+    "Range": (0, 1, 2),
+    "Resize": (2, 3),
+    "Tile": (1,),
+    "Upsample": (1,),
+}
+
+
+class ModelError(ValueError):
+    """A model a gateway refuses.
+
+    Attributes:
+        reason: Stable word for counters and registries.
+        found: What the model holds.
+        allowed: What it may hold.
+    """
+
+    reason: ClassVar[str] = "model"
+    next_step: ClassVar[str] = "build the release again with this version's `aggregator foundry build`"
+
+    def __init__(self, found: str, allowed: str) -> None:
+        self.found, self.allowed = found, allowed
+        super().__init__(f"model has {found}, {allowed} allowed; {self.next_step}")
+
+
+class ModelTooLargeError(ModelError):
+    reason = "too_large"
+
+
+class MalformedModelError(ModelError):
+    reason = "malformed"
+    next_step = "fetch the release again, the file is damaged or no ONNX model"
+
+
+class UnsupportedVersionError(ModelError):
+    reason = "version"
+    next_step = "build the release for this gateway's version, or upgrade the gateway"
+
+
+class CustomDomainError(ModelError):
+    reason = "custom_domain"
+
+
+class FunctionError(ModelError):
+    reason = "functions"
+
+
+class SubgraphError(ModelError):
+    reason = "subgraph"
+
+
+class ExternalDataError(ModelError):
+    reason = "external_data"
+
+
+class ForbiddenOperatorError(ModelError):
+    reason = "operator"
+
+
+class ForbiddenTensorError(ModelError):
+    reason = "tensor_type"
+
+
+class OversizedTensorError(ModelError):
+    reason = "oversized_tensor"
+
+
+class NotFiniteError(ModelError):
+    reason = "not_finite"
+    next_step = "discard the release, its training diverged or the file is damaged"
+
+
+@dataclass(frozen=True, slots=True)
+class TensorFacts:
+    """An input or output: a dimension is a number, a name where any size fits, or None where nothing is said."""
+
+    name: str
+    shape: tuple[int | str | None, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ModelFacts:
+    """What a model's bytes say about it; `refuse` judges."""
+
+    size_bytes: int
+    ir_version: int
+    opsets: Mapping[str, int]
+    op_types: frozenset[str]
+    domains: frozenset[str]
+    node_count: int
+    initialiser_count: int
+    initialiser_bytes: int
+    all_finite: bool
+    has_external_data: bool
+    has_functions: bool
+    has_subgraphs: bool
+    forbidden_tensors: tuple[str, ...]
+    largest_tensor: int  # elements, of any tensor or declared shape
+    largest_size_operand: int  # product of the numbers that tell an operator how much to allocate
+    sizes_not_constant: tuple[str, ...]  # operators told so at run time
+    inputs: tuple[TensorFacts, ...]
+    outputs: tuple[TensorFacts, ...]
+
+
+def check_model(model: bytes, *, allowed_ops: Collection[str] = ALLOWED_OPS, max_bytes: int = MAX_BYTES) -> ModelFacts:
+    """Read a model and refuse it unless a gateway may load it.
+
+    Raises:
+        ModelError: The first reason against it, in the order of the tree above.
+    """
+    if len(model) > max_bytes:
+        raise ModelTooLargeError(f"{len(model)} bytes", f"{max_bytes}")
+    facts = inspect(model)
+    refuse(facts, allowed_ops)
+    return facts
+
+
+def refuse(facts: ModelFacts, allowed_ops: Collection[str] = ALLOWED_OPS) -> None:
+    """Raise the first reason why a gateway must not load a model of these facts; return if there is none."""
+    ir_versions, opsets = _span(IR_VERSIONS), _span(OPSET_VERSIONS)
+    if facts.ir_version not in IR_VERSIONS:
+        raise UnsupportedVersionError(f"IR version {facts.ir_version}", ir_versions)
+    if foreign := (facts.domains | facts.opsets.keys()) - ONNX_DOMAINS:
+        raise CustomDomainError(f"operators of {_shown(foreign)}", "only ONNX's own are")
+    versions = set(facts.opsets.values())
+    if len(versions) != 1 or not versions <= set(OPSET_VERSIONS):
+        raise UnsupportedVersionError(f"operator sets {_shown(map(str, versions))}", f"one of {opsets} is")
+    if facts.has_functions:
+        raise FunctionError("functions of its own", "none are")
+    if facts.has_subgraphs:
+        raise SubgraphError("graphs within its graph", "none are")
+    if facts.has_external_data:
+        raise ExternalDataError("parameters outside its file", "none are")
+    if forbidden := facts.op_types - set(allowed_ops):
+        listed = f"only the {len(allowed_ops)} listed in schemas/onnx_inspect.py are"
+        raise ForbiddenOperatorError(f"operators {_shown(forbidden)}", listed)
+    if facts.forbidden_tensors:
+        raise ForbiddenTensorError(_shown(facts.forbidden_tensors), "only dense tensors of numbers are")
+    if facts.sizes_not_constant:
+        found = f"sizes known only at run time in {_shown(facts.sizes_not_constant)}"
+        raise OversizedTensorError(found, "only constant sizes are")
+    for kind, elements in (("tensor", facts.largest_tensor), ("size", facts.largest_size_operand)):
+        if elements > MAX_ELEMENTS:
+            raise OversizedTensorError(f"a {kind} of {elements:.6g} elements", f"{MAX_ELEMENTS}")
+    if not facts.all_finite:
+        raise NotFiniteError("NaN or infinity among its constants", "only finite numbers are")
+
+
+def inspect(model: bytes) -> ModelFacts:
+    """Read what a model is made of.
+
+    Raises:
+        MalformedModelError: The bytes are no ONNX model, cut short, or could be read in two ways.
+        ModelTooLargeError: It has more fields than any model of ours needs.
+    """
+    return _Inspector(len(model)).facts(memoryview(model))
+
+
+# The wire format. Every message is a list of numbered fields; these tables name the ones ONNX has, with the kind
+# where it is not bytes, and a star where the field may repeat. What may nest without end (sub-graphs, functions,
+# training information, sequence types) stays bytes and is never opened.
+
+_INT, _FLOAT, _BYTES, _INTS, _FLOATS, _DOUBLES = "int", "float", "bytes", "ints", "floats", "doubles"
+_Table: TypeAlias = Mapping[int, tuple[str, str, bool]]  # number: name, kind, may repeat
+_Message: TypeAlias = dict[str, list[Any]]
+
+
+def _table(fields: str) -> _Table:
+    table = {}
+    for entry in fields.split():
+        number, name, *kind = entry.rstrip("*").split(":")
+        table[int(number)] = (name, kind[0] if kind else _BYTES, entry.endswith("*"))
+    return table
+
+
+MODEL = _table(
+    """
+    1:ir_version:int 2:producer_name 3:producer_version 4:domain 5:model_version:int 6:doc_string 7:graph
+    8:opset_import* 14:metadata_props* 20:training_info* 25:functions*
+    """
+)
+OPSET_ID = _table("1:domain 2:version:int")
+GRAPH = _table(
+    """
+    1:node* 2:name 5:initializer* 10:doc_string 11:input* 12:output* 13:value_info* 14:quantization_annotation*
+    15:sparse_initializer* 16:metadata_props*
+    """
+)
+NODE = _table("1:input* 2:output* 3:name 4:op_type 5:attribute* 6:doc_string 7:domain 8:overload 9:metadata_props*")
+ATTRIBUTE = _table(
+    """
+    1:name 2:f:float 3:i:int 4:s 5:t 6:g 7:floats:floats* 8:ints:ints* 9:strings* 10:tensors* 11:graphs*
+    13:doc_string 14:tp 15:type_protos* 20:type:int 21:ref_attr_name 22:sparse_tensor 23:sparse_tensors*
+    """
+)
+TENSOR = _table(
+    """
+    1:dims:ints* 2:data_type:int 4:float_data:floats* 5:int32_data:ints* 6:string_data* 7:int64_data:ints* 8:name
+    9:raw_data 10:double_data:doubles* 11:uint64_data:ints* 12:doc_string 13:external_data* 14:data_location:int
+    16:metadata_props*
+    """
+)
+VALUE_INFO = _table("1:name 2:type 3:doc_string 4:metadata_props*")
+TYPE = _table("1:tensor_type 4:sequence_type 5:map_type 6:denotation 8:sparse_tensor_type 9:optional_type")
+TENSOR_TYPE = _table("1:elem_type:int 2:shape")
+SHAPE = _table("1:dim*")
+DIMENSION = _table("1:dim_value:int 2:dim_param 3:denotation")
+
+_VARINT_WIRE, _FIXED64_WIRE, _LENGTH_WIRE, _FIXED32_WIRE = 0, 1, 2, 5
+_WIRES: Final = {
+    _INT: {_VARINT_WIRE},
+    _FLOAT: {_FIXED32_WIRE},
+    _BYTES: {_LENGTH_WIRE},
+    _INTS: {_VARINT_WIRE, _LENGTH_WIRE},
+    _FLOATS: {_FIXED32_WIRE, _LENGTH_WIRE},
+    _DOUBLES: {_FIXED64_WIRE, _LENGTH_WIRE},
+}
+# ONNX's number for each element type gateways read: numpy type, and the field used where raw_data is not.
+_BFLOAT16: Final = 16
+_ELEMENT_TYPES: Final[Mapping[int, tuple[str, str]]] = {
+    1: ("<f4", "float_data"),
+    2: ("<u1", "int32_data"),
+    3: ("<i1", "int32_data"),
+    4: ("<u2", "int32_data"),
+    5: ("<i2", "int32_data"),
+    6: ("<i4", "int32_data"),
+    7: ("<i8", "int64_data"),
+    9: ("<u1", "int32_data"),
+    10: ("<u2", "int32_data"),  # half precision, as bits
+    11: ("<f8", "double_data"),
+    12: ("<u4", "uint64_data"),
+    13: ("<u8", "uint64_data"),
+    _BFLOAT16: ("<u2", "int32_data"),
+}
+_TYPED_DATA: Final = ("float_data", "int32_data", "int64_data", "double_data", "uint64_data", "string_data")
+
+
+def _malformed(found: str, allowed: str = "a well-formed ONNX model is") -> NoReturn:
+    raise MalformedModelError(found, allowed)
+
+
+def _varint(data: memoryview, at: int) -> tuple[int, int]:
+    value = shift = 0
+    while at < len(data) and shift < 70:
+        byte = data[at]
+        value |= (byte & 0x7F) << shift
+        at, shift = at + 1, shift + 7
+        if byte < 0x80:
+            if value >= 2**64:
+                _malformed("a number beyond 64 bits")
+            return value, at
+    _malformed("a number that does not end")
+
+
+def _signed(value: int) -> int:
+    return value - 2**64 if value >= 2**63 else value
+
+
+def _split_fields(data: memoryview, table: _Table) -> Iterator[tuple[str, str, bool, int | memoryview]]:
+    """Cut a message into its fields: name, kind, whether it may repeat, number or bytes."""
+    at = 0
+    while at < len(data):
+        tag, at = _varint(data, at)
+        number, wire = tag >> 3, tag & 7
+        if number not in table:
+            _malformed(f"unknown field {number}")
+        name, kind, repeated = table[number]
+        if wire not in _WIRES[kind]:
+            _malformed(f"field {name} in wire format {wire}")
+        if wire == _VARINT_WIRE:
+            value, at = _varint(data, at)
+            yield name, kind, repeated, value
+            continue
+        if wire == _LENGTH_WIRE:
+            length, at = _varint(data, at)
+        else:
+            length = 8 if wire == _FIXED64_WIRE else 4
+        if length > len(data) - at:
+            _malformed(f"{len(data) - at} bytes where field {name} needs {length}")
+        yield name, kind, repeated, data[at : at + length]
+        at += length
+
+
+@dataclass(slots=True)
+class _Inspector:
+    """Collects the facts of one model; `items` left to read shrink with every field and number."""
+
+    size_bytes: int
+    items: int = MAX_ITEMS
+    op_types: set[str] = field(default_factory=set)
+    domains: set[str] = field(default_factory=set)
+    node_count: int = 0
+    initialiser_bytes: int = 0
+    all_finite: bool = True
+    has_external_data: bool = False
+    has_functions: bool = False
+    has_subgraphs: bool = False
+    forbidden_tensors: list[str] = field(default_factory=list)
+    largest_tensor: int = 0
+    largest_size_operand: int = 0
+    sizes_not_constant: list[str] = field(default_factory=list)
+    defined: set[str] = field(default_factory=set)
+    sizes: dict[str, list[int]] = field(default_factory=dict)  # each short constant of integers
+    size_operands: list[tuple[str, str]] = field(default_factory=list)  # operator, name of operand
+
+    def facts(self, data: memoryview) -> ModelFacts:
+        model = self._parse(data, MODEL)
+        if not model.get("graph"):
+            _malformed("no graph")
+        self.has_functions |= bool(model.get("functions"))
+        self.has_subgraphs |= bool(model.get("training_info"))
+        opsets: dict[str, int] = {}
+        for entry in model.get("opset_import", []):
+            opset = self._parse(entry, OPSET_ID)
+            domain = _text(opset, "domain")
+            if domain in opsets:
+                _malformed(f"two operator sets of domain {domain[:80]!r}")
+            opsets[domain] = _signed(_one(opset, "version", 0))
+        graph = self._parse(model["graph"][0], GRAPH)
+        inputs, outputs = self._graph(graph)
+        return ModelFacts(
+            size_bytes=self.size_bytes,
+            ir_version=_signed(_one(model, "ir_version", 0)),
+            opsets=opsets,
+            op_types=frozenset(self.op_types),
+            domains=frozenset(self.domains),
+            node_count=self.node_count,
+            initialiser_count=len(graph.get("initializer", [])),
+            initialiser_bytes=self.initialiser_bytes,
+            all_finite=self.all_finite,
+            has_external_data=self.has_external_data,
+            has_functions=self.has_functions,
+            has_subgraphs=self.has_subgraphs,
+            forbidden_tensors=tuple(self.forbidden_tensors),
+            largest_tensor=self.largest_tensor,
+            largest_size_operand=self.largest_size_operand,
+            sizes_not_constant=tuple(self.sizes_not_constant),
+            inputs=inputs,
+            outputs=outputs,
+        )
+
+    def _graph(self, graph: _Message) -> tuple[tuple[TensorFacts, ...], tuple[TensorFacts, ...]]:
+        inputs = tuple(self._value_info(entry) for entry in graph.get("input", []))
+        outputs = tuple(self._value_info(entry) for entry in graph.get("output", []))
+        for entry in graph.get("value_info", []):
+            self._value_info(entry)
+        for each in inputs:
+            self._define(each.name)
+        for entry in graph.get("initializer", []):
+            tensor = self._parse(entry, TENSOR)
+            name = _text(tensor, "name")
+            self._define(name)
+            self.initialiser_bytes += len(entry)
+            self._constant(name, self._tensor(tensor))
+        if graph.get("sparse_initializer"):
+            self.forbidden_tensors.append("sparse tensors")
+        for entry in graph.get("node", []):
+            self._node(self._parse(entry, NODE))
+        for operator, operand in self.size_operands:
+            if operand in self.sizes:
+                self._size(self.sizes[operand], are_pads=operator == "Pad")
+            else:
+                self.sizes_not_constant.append(operator)
+        return inputs, outputs
+
+    def _node(self, node: _Message) -> None:
+        operator = _text(node, "op_type")
+        self.node_count += 1
+        self.op_types.add(operator)
+        self.domains.add(_text(node, "domain"))
+        self.has_functions |= bool(_text(node, "overload"))
+        outputs = [_decoded(name) for name in node.get("output", [])]
+        for name in filter(None, outputs):
+            self._define(name)
+        operands = [_decoded(name) for name in node.get("input", [])]
+        self.size_operands += [
+            (operator, operands[place])
+            for place in SIZE_OPERANDS.get(operator, ())
+            if place < len(operands) and operands[place]
+        ]
+        attributes = [self._parse(entry, ATTRIBUTE) for entry in node.get("attribute", [])]
+        if operator == "Constant" and len(attributes) != 1:
+            _malformed(f"a Constant with {len(attributes)} attributes", "one is")
+        for attribute in attributes:
+            values = self._attribute(attribute)
+            if operator == "Constant" and outputs:
+                self._constant(outputs[0], values)
+            elif attribute.get("ints"):
+                numbers = [_signed(number) for number in attribute["ints"]]
+                self._size(numbers, are_pads=_text(attribute, "name") == "pads")
+
+    def _attribute(self, attribute: _Message) -> NDArray[Any] | None:
+        """Read an attribute's numbers; whole numbers are returned, since a `Constant` may make a size of them."""
+        self.has_subgraphs |= bool(attribute.get("g") or attribute.get("graphs"))
+        self.has_functions |= bool(attribute.get("ref_attr_name"))
+        if any(attribute.get(key) for key in ("sparse_tensor", "sparse_tensors", "tp", "type_protos")):
+            self.forbidden_tensors.append("sparse tensors or types in attributes")
+        self._finite(np.asarray([*attribute.get("floats", []), *attribute.get("f", [])], np.float64))
+        tensors = attribute.get("t", []) + attribute.get("tensors", [])
+        values = [self._tensor(self._parse(entry, TENSOR)) for entry in tensors]
+        if attribute.get("t"):
+            return values[0]
+        whole = [_signed(number) for number in attribute.get("ints", []) + attribute.get("i", [])]
+        return np.asarray(whole, np.int64) if whole else None
+
+    def _tensor(self, tensor: _Message) -> NDArray[Any] | None:
+        """Check a tensor's shape and numbers; those of type int64 are returned."""
+        dims = [_signed(number) for number in tensor.get("dims", [])]
+        _check_rank(dims)
+        if any(dim < 0 for dim in dims):
+            _malformed(f"a tensor of shape {dims}", "sizes from 0 are")
+        elements = math.prod(dims)
+        self.largest_tensor = max(self.largest_tensor, elements)
+        if tensor.get("external_data") or _one(tensor, "data_location", 0):
+            self.has_external_data = True
+            return None
+        element_type = _one(tensor, "data_type", 0)
+        if element_type not in _ELEMENT_TYPES:
+            self.forbidden_tensors.append(f"tensors of element type {element_type}")
+            return None
+        if elements > MAX_ELEMENTS:
+            return None
+        numbers = _numbers(tensor, element_type, elements)
+        self._finite(_as_floats(numbers, element_type))
+        return numbers if numbers.dtype == np.int64 else None
+
+    def _value_info(self, data: memoryview) -> TensorFacts:
+        info = self._parse(data, VALUE_INFO)
+        kind = self._parse(_one(info, "type", memoryview(b"")), TYPE)
+        name = _text(info, "name")
+        if kind.keys() - {"tensor_type", "denotation"}:
+            self.forbidden_tensors.append(f"value {name!r}, which is no tensor")
+        tensor_type = self._parse(_one(kind, "tensor_type", memoryview(b"")), TENSOR_TYPE)
+        dims = self._parse(_one(tensor_type, "shape", memoryview(b"")), SHAPE).get("dim", [])
+        _check_rank(dims)
+        shape = tuple(self._dimension(entry) for entry in dims)
+        least = math.prod(dim for dim in shape if isinstance(dim, int))
+        self.largest_tensor = max(self.largest_tensor, least)
+        return TensorFacts(name, shape)
+
+    def _dimension(self, data: memoryview) -> int | str | None:
+        dimension = self._parse(data, DIMENSION)
+        if "dim_value" in dimension:
+            size = _signed(dimension["dim_value"][0])
+            return size if size >= 0 else _malformed(f"a dimension of {size}")
+        return _text(dimension, "dim_param") or None
+
+    def _define(self, name: str) -> None:
+        if name in self.defined:
+            _malformed(f"two values called {name[:80]!r}")
+        self.defined.add(name)
+
+    def _constant(self, name: str, numbers: NDArray[Any] | None) -> None:
+        if numbers is not None and numbers.size <= 2 * MAX_RANK:  # two for each dimension, as pads have
+            self.sizes[name] = numbers.ravel().tolist()
+
+    def _size(self, numbers: list[int], *, are_pads: bool) -> None:
+        """Note how much an operator may allocate: the product of its sizes; pads of one axis add up first."""
+        factors = [abs(number) for number in numbers]
+        if are_pads:
+            half = len(factors) // 2
+            factors = [1 + low + high for low, high in zip(factors[:half], factors[half:], strict=False)]
+        self.largest_size_operand = max(self.largest_size_operand, _bounded_product(factors))
+
+    def _finite(self, numbers: NDArray[Any]) -> None:
+        self.all_finite &= bool(np.isfinite(numbers).all())
+
+    def _parse(self, data: memoryview, table: _Table) -> _Message:
+        """Read one message; a field that may stand once is refused the second time, as protobuf would merge both."""
+        message: _Message = {}
+        for name, kind, repeated, value in _split_fields(data, table):
+            if name in message and not repeated:
+                _malformed(f"field {name} twice")
+            self._spend(1)
+            values = message.setdefault(name, [])
+            if isinstance(value, int) or kind == _BYTES:
+                values.append(value)
+            elif kind == _INTS:
+                values.extend(self._unpacked_numbers(value))
+            else:
+                values.extend(self._unpacked_floats(name, kind, value))
+        return message
+
+    def _unpacked_numbers(self, data: memoryview) -> Iterator[int]:
+        at = 0
+        while at < len(data):
+            self._spend(1)
+            number, at = _varint(data, at)
+            yield number
+
+    def _unpacked_floats(self, name: str, kind: str, data: memoryview) -> tuple[float, ...]:
+        code, width = ("d", 8) if kind == _DOUBLES else ("f", 4)
+        count, rest = divmod(len(data), width)
+        if rest:
+            _malformed(f"field {name} of {len(data)} bytes", f"multiples of {width} are")
+        self._spend(count)
+        return struct.unpack(f"<{count}{code}", data)
+
+    def _spend(self, items: int) -> None:
+        self.items -= items
+        if self.items < 0:
+            raise ModelTooLargeError("too many fields", f"{MAX_ITEMS} are")
+
+
+def _numbers(tensor: _Message, element_type: int, elements: int) -> NDArray[Any]:
+    """Read a tensor's elements from raw_data or from the one typed field of its element type."""
+    code, typed_field = _ELEMENT_TYPES[element_type]
+    kind = np.dtype(code)
+    used = [key for key in ("raw_data", *_TYPED_DATA) if tensor.get(key)]
+    if used == ["raw_data"]:
+        raw = tensor["raw_data"][0]
+        if len(raw) != elements * kind.itemsize:
+            _malformed(f"{len(raw)} bytes for {elements} elements of {kind.itemsize}")
+        return np.frombuffer(raw, kind)
+    if used not in ([typed_field], []):
+        _malformed(f"tensor data in {', '.join(used)}", f"raw_data or {typed_field} is")
+    values = tensor.get(typed_field, [])
+    if len(values) != elements:
+        _malformed(f"{len(values)} numbers for {elements} elements")
+    if kind.kind == "f":
+        return np.asarray(values, kind)
+    return np.asarray(values, np.uint64).astype(kind)  # keeps the low bits, as protobuf's narrower types do
+
+
+def _as_floats(numbers: NDArray[Any], element_type: int) -> NDArray[Any]:
+    if element_type == 10:
+        return numbers.view("<f2")
+    if element_type == _BFLOAT16:
+        return (numbers.astype("<u4") << 16).view("<f4")
+    return numbers
+
+
+def _one(message: _Message, key: str, default: Any) -> Any:
+    return message[key][0] if message.get(key) else default
+
+
+def _text(message: _Message, key: str) -> str:
+    return _decoded(_one(message, key, memoryview(b"")))
+
+
+def _decoded(data: memoryview) -> str:
+    try:
+        return str(data, "utf-8")
+    except UnicodeDecodeError:
+        _malformed("a name that is not text")
+
+
+def _check_rank(dims: list[Any]) -> None:
+    if len(dims) > MAX_RANK:
+        _malformed(f"a tensor of {len(dims)} dimensions", f"{MAX_RANK} are")
+
+
+def _bounded_product(factors: list[int]) -> int:
+    product = 1
+    for factor in factors:
+        product *= max(1, factor)
+        if product > MAX_ELEMENTS:
+            break  # it is refused already, and a long list would make a number of megabytes
+    return product
+
+
+def _span(versions: range) -> str:
+    return f"{versions[0]} to {versions[-1]}"
+
+
+def _shown(names: Any, most: int = 8) -> str:
+    """Name a few things found, cut short: they come from outside."""
+    ordered = sorted({str(name)[:80] for name in names})
+    rest = f" and {len(ordered) - most} more" if len(ordered) > most else ""
+    return ", ".join(map(repr, ordered[:most])) + rest
