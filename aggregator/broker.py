@@ -15,7 +15,6 @@ import sys
 import threading
 import time
 from collections.abc import Callable
-from pathlib import Path
 
 from aggregator.broker_files import ServedBy, embedded_settings, find_mosquitto, served_by
 from aggregator.certificates import write_private
@@ -71,7 +70,11 @@ class BrokerRunner:
         command = self._command()
         log_file: int | None = subprocess.DEVNULL if self.by == "embedded" else None
         self.process = subprocess.Popen(
-            command, stdin=subprocess.DEVNULL, stdout=log_file, stderr=log_file, preexec_fn=_die_with_parent
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=log_file,
+            stderr=log_file,
+            preexec_fn=_die_with_parent,  # noqa: PLW1509 - this command has one thread
         )
         give_up_s = time.monotonic() + READY_WITHIN_S
         while not _answers(server.host, server.port):
@@ -105,12 +108,15 @@ class BrokerRunner:
             return
         if clients == self._clients:
             return
-        gone = _held_by(self._clients) - _held_by(clients)
+        before, after = _held_by(self._clients), _held_by(clients)
+        gone = before - after
         self._clients = clients
-        if self.by == "mosquitto" and not gone:
+        if not gone and self.by == "mosquitto":
             self.reread()
             return
-        event(log, logging.WARNING, "broker_restarts", by=self.by, revoked=len(gone))
+        if self.by == "embedded" and _passwords(before) == _passwords(after):
+            return
+        event(log, logging.WARNING, "broker_restarts", by=self.by, ended=len(gone))
         self.stop()
         self.start()
 
@@ -173,6 +179,10 @@ def _held_by(clients: Clients) -> set[tuple[str, str, int]]:
     return passwords | {(one.name, "", serial) for one in clients.clients for serial in {*one.serials} - revoked}
 
 
+def _passwords(held: set[tuple[str, str, int]]) -> set[tuple[str, str]]:
+    return {(name, password) for name, password, _ in held if password}
+
+
 def _answers(host: str, port: int) -> bool:
     reachable = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104 - compared, not bound
     try:
@@ -186,10 +196,3 @@ def _die_with_parent() -> None:
     """Leave no broker behind when this process is killed; Linux only, elsewhere nothing happens."""
     with contextlib.suppress(OSError, AttributeError):
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
-
-
-def describe_broker(settings: AggregatorSettings) -> str:
-    """One line for a person: which broker serves, and where."""
-    by = served_by(settings.broker_server)
-    how = "certificates and access list" if by == "mosquitto" else "passwords, this machine only"
-    return f"{by} on {settings.broker_server.host}:{settings.broker_server.port} ({how}), files in {Path(settings.broker_server.folder)}"

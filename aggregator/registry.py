@@ -182,8 +182,12 @@ class Registry:
         data: Mapping[str, int],
         metrics: Mapping[str, float],
         merge: Mapping[str, str | int | float],
+        above_version: int = 0,
     ) -> Release:
         """Make the next release and make it current, within the caller's transaction.
+
+        Its version is above every one here, and above `above_version`: a site that has lost its database must still
+        get above what its gateways have in use, they take nothing older.
 
         Raises:
             ReleaseRejected: The parameters cannot be released.
@@ -194,8 +198,8 @@ class Registry:
         parent = read_release_bundle(bundle, KeyRing([]))
         newest = connection.execute(sa.select(sa.func.max(release_table.c.release_version))).scalar_one()
         made = next_release(
-            parent, parameters, self._signer, version=newest + 1, level=level, created_at_us=self._clock_us(),
-            data=data, metrics=metrics, merge=merge,
+            parent, parameters, self._signer, version=max(newest, above_version) + 1, level=level,
+            created_at_us=self._clock_us(), data=data, metrics=metrics, merge=merge,
         )  # fmt: skip
         connection.execute(
             sa.update(release_table).where(release_table.c.state == "current").values(state="superseded")

@@ -10,7 +10,7 @@ from flwr.clientapp import ClientApp
 
 from gateway_agent.release_shelf import ReleaseShelf
 from gateway_agent.settings import GatewaySettings
-from gateway_agent.training import Rows, Step, TrainingRefused, mean_score, split_by_time, train
+from gateway_agent.training import MIN_ROWS, Rows, Step, TrainingRefused, mean_score, split_by_time, train
 from schemas.learning_task import EvaluationReply, LearningTask, TrainingReply
 from schemas.member_link import MemberLink, Membership
 from schemas.release import TRAIN_STEP, Release
@@ -28,7 +28,11 @@ MAX_PROXIMAL = 10.0
 
 
 def make_client_app(
-    release: Callable[[], Release], open_step: Callable[[], Step], healthy_rows: HealthyRows
+    release: Callable[[], Release],
+    open_step: Callable[[], Step],
+    healthy_rows: HealthyRows,
+    *,
+    min_rows: int = MIN_ROWS,
 ) -> ClientApp:
     """Make the Flower app of one gateway; the same for every carrier.
 
@@ -36,6 +40,7 @@ def make_client_app(
         release: The release in use.
         open_step: Opens its training graph; it is dropped when the task is done.
         healthy_rows: See `HealthyRows`.
+        min_rows: With fewer the gateway does not learn.
     """
     app = ClientApp()
 
@@ -46,6 +51,7 @@ def make_client_app(
         result = train(
             task.theta, healthy_rows(), open_step(),
             steps=task.steps, learning_rate=task.learning_rate, proximal=task.proximal, seed=task.seed,
+            min_rows=min_rows,
         )  # fmt: skip
         reply = TrainingReply(
             base_version=task.base_version,
@@ -61,7 +67,7 @@ def make_client_app(
     def judge(message: Message, _context: Context) -> Message:
         task = LearningTask.read(message)
         _check(task, release())
-        _, held_back = split_by_time(healthy_rows())
+        _, held_back = split_by_time(healthy_rows(), min_rows=min_rows)
         loss = mean_score(task.theta, held_back, open_step())
         return Message(EvaluationReply(loss, len(held_back)).record(), reply_to=message)
 

@@ -54,7 +54,7 @@ class TrainStep:
             weight: Weight of each row, shape (batch,); 0 for filling.
         """
         feed = {
-            "theta": theta, "m": m, "v": v, "t": t, "anchor": anchor, "lr": np.float32(lr), "mu": np.float32(mu),
+            "theta": theta, "m": m, "v": v, "t": t, "anchor": anchor, "lr": np.asarray(lr, np.float32), "mu": np.asarray(mu, np.float32),
             "x": x, "weight": weight,
         }  # fmt: skip
         theta, m, v, t, loss = self._session.run(None, feed)

@@ -114,7 +114,7 @@ def describe_status(status: dict[str, Any]) -> str:
     captures, outbox, release = status["captures"], status["outbox"], status["release"]
     lines = [
         f"gateway {status['gateway']}:",
-        f"captures: {captures['stored']} stored, {captures['duplicates']} duplicates refused, {captures['gaps']} missing",
+        f"captures: {captures['stored']} stored, {captures['duplicates']} duplicates, {captures['gaps']} missing",
         f"dead letters: {', '.join(f'{n} {v}' for n, v in captures['dead_letters'].items()) or 'none'}",
         f"outbox: {outbox['pending']} records wait for the site, the oldest for {outbox['oldest_s']:.0f} s",
         f"release {release['version']} ({release['digest'][:12]})",

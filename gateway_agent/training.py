@@ -52,17 +52,18 @@ class TrainingResult:
     weight: float
 
 
-def split_by_time(rows: Rows) -> tuple[Rows, Rows]:
+def split_by_time(rows: Rows, *, min_rows: int = MIN_ROWS) -> tuple[Rows, Rows]:
     """Hold back the last fifth, in one block: neighbours in time are alike and must not be on both sides.
 
     Args:
         rows: Standardised healthy features, shape (n, F), oldest first.
+        min_rows: Fewer are too few to learn from.
 
     Raises:
-        TrainingRefused: Fewer than MIN_ROWS, or a row is not finite.
+        TrainingRefused: Fewer than `min_rows`, or a row is not finite.
     """
-    if len(rows) < MIN_ROWS:
-        raise TrainingRefused(f"{len(rows)} healthy rows found, at least {MIN_ROWS} needed to learn")
+    if len(rows) < min_rows:
+        raise TrainingRefused(f"{len(rows)} healthy rows found, at least {min_rows} needed to learn")
     if not np.isfinite(rows).all():
         raise TrainingRefused("healthy rows hold NaN or infinity")
     cut = len(rows) - math.ceil(HELD_BACK_SHARE * len(rows))
@@ -70,7 +71,15 @@ def split_by_time(rows: Rows) -> tuple[Rows, Rows]:
 
 
 def train(
-    theta: Rows, rows: Rows, step: Step, *, steps: int, learning_rate: float, proximal: float, seed: int
+    theta: Rows,
+    rows: Rows,
+    step: Step,
+    *,
+    steps: int,
+    learning_rate: float,
+    proximal: float,
+    seed: int,
+    min_rows: int = MIN_ROWS,
 ) -> TrainingResult:
     """Do `steps` training steps from `theta` and tell what they changed.
 
@@ -82,11 +91,12 @@ def train(
         learning_rate: Step size of Adam.
         proximal: Weight of the pull back to `theta` (FedProx).
         seed: For the shuffling.
+        min_rows: Fewer rows are too few to learn from.
 
     Raises:
         TrainingRefused: Too few rows, rows that are not finite, or a training that diverged.
     """
-    learnt, held_back = split_by_time(np.ascontiguousarray(rows, np.float32))
+    learnt, held_back = split_by_time(np.ascontiguousarray(rows, np.float32), min_rows=min_rows)
     theta = np.ascontiguousarray(theta, np.float32)
     current, m, v = theta, np.zeros_like(theta), np.zeros_like(theta)
     t = np.zeros((), np.float32)

@@ -134,7 +134,8 @@ def decode_capture(encoded: bytes | memoryview) -> Capture:
     if not (1 <= channels <= MAX_CHANNELS and MIN_SAMPLES <= samples <= MAX_SAMPLES):
         raise CaptureRejected(
             "impossible_shape",
-            f"{channels} channels of {samples} samples found; 1 to {MAX_CHANNELS} of {MIN_SAMPLES} to {MAX_SAMPLES} allowed",
+            f"{channels} channels of {samples} samples found; "
+            f"1 to {MAX_CHANNELS} of {MIN_SAMPLES} to {MAX_SAMPLES} allowed",
         )
     counts_at = _HEAD.size + 8 * channels
     crc_at = counts_at + 2 * channels * samples

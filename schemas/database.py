@@ -1,4 +1,4 @@
-"""This file knows how databases are opened: SQLite durable in WAL mode, PostgreSQL as it comes, read-only for readers."""
+"""This file knows how databases are opened: SQLite durable in WAL mode, PostgreSQL as it comes, readers read-only."""
 
 import sqlite3
 from pathlib import Path

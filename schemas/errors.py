@@ -20,7 +20,7 @@ class ContractError(Exception):
     """Something breaks the contract between the services."""
 
 
-class NameError_(ContractError, ValueError):  # noqa: N801, N818 - the bare word is a builtin
+class NameError_(ContractError, ValueError):  # noqa: N801 - the bare word is a builtin
     """A name that the broker or the disk could misread."""
 
 

@@ -98,8 +98,8 @@ def read_recording(path: Path) -> Recording:
             "bad_shape", f"{path}: t has shape {start_s.shape}; ({snapshots},) finite seconds needed"
         )
     return Recording(
-        str(path), x, scale, rate, start_s, str(keys["machine"]), _number(keys, "rpm", path), _number(keys, "load", path),
-        _four(keys, "mult", path), _four(keys, "geometry", path),
+        str(path), x, scale, rate, start_s, str(keys["machine"]), _number(keys, "rpm", path),
+        _number(keys, "load", path), _four(keys, "mult", path), _four(keys, "geometry", path),
     )  # fmt: skip
 
 

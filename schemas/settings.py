@@ -69,6 +69,12 @@ class BrokerSettings(Settings):
 _S = TypeVar("_S", bound=Settings)
 
 
+def user_folder() -> Path:
+    """Where this user's own files of the product lie (XDG base directories)."""
+    base = os.environ.get("XDG_DATA_HOME")
+    return (Path(base) if base else Path.home() / ".local" / "share") / "undertone"
+
+
 def read_secret(path: Path) -> str:
     """Read a one-line secret.
 

@@ -163,7 +163,7 @@ case_event = sa.Table(
     sa.Column("event_id", _Key, primary_key=True, autoincrement=True),
     sa.Column("case_id", sa.BigInteger, sa.ForeignKey("machine_case.case_id"), nullable=False, index=True),
     sa.Column("at_us", sa.BigInteger, nullable=False),
-    sa.Column("kind", sa.String(32), nullable=False, comment="alarm | acknowledged | note | maintenance | closed | ..."),
+    sa.Column("kind", sa.String(32), nullable=False, comment="alarm | acknowledged | note | maintenance | closed ..."),
     sa.Column("actor", sa.Text, nullable=False),
     sa.Column("text", sa.Text, nullable=False),
     sa.Column("detail", sa.JSON, nullable=True),

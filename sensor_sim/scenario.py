@@ -14,8 +14,8 @@ from typing import Any, Literal, Self
 
 from pydantic import Field, ValidationError, model_validator
 
-from schemas.names import Name
 from schemas.nameplate import BearingPlate, Nameplate
+from schemas.names import Name
 from schemas.settings import Settings
 from sensor_sim.errors import ScenarioError
 from sensor_sim.imperfections import Imperfection
@@ -93,7 +93,8 @@ class Point(Settings):
             raise ValueError(f"{len(self.gains)} gains for {len(self.axes)} axes; equally many needed")
         if self.samples / self.sample_rate_hz > self.interval_s:
             raise ValueError(
-                f"a capture takes {self.samples / self.sample_rate_hz:g} s, at most interval_s = {self.interval_s:g} allowed"
+                f"a capture takes {self.samples / self.sample_rate_hz:g} s, "
+                f"at most interval_s = {self.interval_s:g} allowed"
             )
         return self
 
@@ -121,7 +122,9 @@ class Machine(Settings):
     def _consistent(self) -> Self:
         plate = self.nameplate
         if plate.rpm is None:
-            raise ValueError(f"machine {plate.machine} has no rpm on its nameplate; the simulator needs its nominal speed")
+            raise ValueError(
+                f"machine {plate.machine} has no rpm on its nameplate; the simulator needs its nominal speed"
+            )
         positions = [point.position for point in self.points]
         if len(set(positions)) != len(positions):
             raise ValueError(f"machine {plate.machine} has two points of one position: {positions}")

@@ -108,9 +108,7 @@ def course_of(schedule: Schedule, seed: Seed) -> Course:
             value = schedule.value
             return lambda _: value
         case Ramp():
-            return lambda at_s: float(
-                np.interp(at_s, (schedule.from_s, schedule.to_s), (schedule.start, schedule.end))
-            )
+            return lambda at_s: float(np.interp(at_s, (schedule.from_s, schedule.to_s), (schedule.start, schedule.end)))
         case Steps():
             return lambda at_s: _step_value(schedule, at_s)
         case RandomWalk():

@@ -43,13 +43,11 @@ def impact_response(
         natural = 2.0 * math.pi * resonance.frequency_hz
         damped = natural * math.sqrt(1.0 - resonance.damping**2)
         if resonance.frequency_hz < 0.45 * sample_rate_hz:
-            row += resonance.gain * np.exp(-resonance.damping * natural * at_s) * np.sin(damped * at_s)
+            row[:] = resonance.gain * np.exp(-resonance.damping * natural * at_s) * np.sin(damped * at_s)
     return np.asarray(scipy.fft.rfft(axis_gains @ rings, axis=-1))
 
 
-def mounting_response(
-    frequency_hz: NDArray[np.float64], resonance_hz: float, damping: float
-) -> NDArray[np.complex128]:
+def mounting_response(frequency_hz: NDArray[np.float64], resonance_hz: float, damping: float) -> NDArray[np.complex128]:
     """Return what the mounting lets through: 1 at low frequencies, a resonance, less and less above it."""
     ratio = frequency_hz / resonance_hz
     return np.asarray(1.0 / (1.0 - ratio**2 + 2j * damping * ratio))

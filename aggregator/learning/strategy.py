@@ -5,6 +5,8 @@ serves one round of a live server, or many in a row within one process.
 """
 
 import hashlib
+
+# ruff: noqa: ARG001, ARG002 - the arguments of a Strategy and of an app are given by Flower
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -23,6 +25,8 @@ from aggregator.merge.validate import Base, Limits, Rejection, Update, validate
 from schemas.errors import MessageRejected
 from schemas.flower_codec import new_context
 from schemas.learning_task import EVALUATE, TRAIN, EvaluationReply, LearningTask, TrainingReply
+
+# ruff: noqa: ARG001, ARG002 - the arguments of a Strategy and of an app are given by Flower
 
 WORSE_THAN = 1.05  # healthy scores scatter by a few percent between evaluations of the same model
 TINY_LOSS = 1e-12
@@ -178,6 +182,7 @@ class MergeStrategy(Strategy):
         metrics = {
             "loss_before": _mean((answer.loss_before, answer.held_back_rows) for answer in accepted),
             "loss_local": _mean((answer.loss_after, answer.held_back_rows) for answer in accepted),
+            "held_back_rows": float(sum(answer.held_back_rows for answer in accepted)),
         }
         needed = max(self._plan.min_accepted, math.ceil(self._plan.quorum_share * len(self._invited)))
         if outcome.delta is None or len(accepted) < needed:

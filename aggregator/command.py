@@ -1,0 +1,197 @@
+"""This file knows the command line of the aggregator: bad input is one clear line and exit code 2, no traceback."""
+
+import argparse
+import datetime as dt
+import json
+import signal
+import sys
+import threading
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast, get_args
+
+from aggregator.client_list import Client, Kind
+from aggregator.errors import AggregatorError
+from aggregator.settings import AggregatorSettings
+from schemas.errors import ContractError
+from schemas.logs import start_logging
+from schemas.settings import describe, load_settings
+
+if TYPE_CHECKING:
+    from aggregator.enrolment import Office
+
+BAD_INPUT = 2
+
+
+OFFLINE = ("fit", "foundry")  # with heavier imports, of which the commands of a running plant know nothing
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; return the exit code of the process."""
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    args = _parser(words[:1]).parse_args(words)
+    try:
+        return cast("int", args.run(args))
+    except (ContractError, AggregatorError) as error:
+        print(f"aggregator: {error}", file=sys.stderr)
+        return BAD_INPUT
+    except KeyboardInterrupt:
+        return 130
+
+
+def _parser(first: Sequence[str]) -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="aggregator", description="Gathers a plant's gateways: site or enterprise.")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+
+    def add(name: str, run: Callable[[argparse.Namespace], int], words: str) -> argparse.ArgumentParser:
+        command = commands.add_parser(name, help=words, description=words)
+        command.set_defaults(run=run)
+        command.add_argument("--settings", type=Path, required=True, metavar="FILE", help="TOML, e.g. site.toml")
+        command.add_argument("--check-settings", action="store_true", help="validate the settings and leave")
+        return command
+
+    add("run", _run, "run the aggregator")
+    add("broker", _broker, "run the broker of this site or enterprise")
+    add("migrate", _migrate, "bring the database to this program's version")
+    status = add("status", _status, "show the state, beside a running aggregator")
+    status.add_argument("--json", action="store_true", help="one JSON object instead of words")
+    enroll = add("enroll", _enroll, "make one client known and write its bundle")
+    enroll.add_argument("name", help="of the client: lower-case letters, digits and hyphens")
+    enroll.add_argument("--as", dest="kind", choices=get_args(Kind), default="gateway", help="what it is (gateway)")
+    enroll.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder of the bundle")
+    enroll.add_argument("--gateway", metavar="NAME", help="for sensors: the gateway they speak to")
+    enroll.add_argument("--key", type=Path, metavar="FILE", help="a public key it has already (keys.toml or PEM)")
+    enroll.add_argument("--replace", action="store_true", help="end an earlier bundle of this name")
+    renew = add("renew", _renew, "write a new certificate for a client")
+    renew.add_argument("name", help="of the client")
+    renew.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder of the bundle")
+    revoke = add("revoke", _revoke, "throw a client out")
+    revoke.add_argument("name", help="of the client")
+    if not first or first[0] in {*OFFLINE, "-h", "--help"}:
+        _add_offline(commands)
+    return parser
+
+
+def _add_offline(commands: Any) -> None:
+    from aggregator import fit
+    from aggregator.foundry import command as foundry
+
+    words = "build a release from healthy recordings"
+    fit_command = commands.add_parser("fit", help=words, description=words)
+    fit.add_arguments(fit_command)
+    fit_command.set_defaults(run=fit.run)
+    foundry.add_arguments(commands)
+    commands.choices["foundry"].set_defaults(run=foundry.run)
+
+
+def _load(args: argparse.Namespace) -> AggregatorSettings | None:
+    """The settings; None when they were only to be checked."""
+    settings = load_settings(AggregatorSettings, args.settings)
+    if args.check_settings:
+        print(describe(settings))
+        return None
+    start_logging(settings.log_level)
+    return settings
+
+
+def _stop_on_signals() -> threading.Event:
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    return stop
+
+
+def _run(args: argparse.Namespace) -> int:
+    settings = _load(args)
+    if settings is None:
+        return 0
+    from aggregator.service import run
+
+    return run(settings, stop=_stop_on_signals())
+
+
+def _broker(args: argparse.Namespace) -> int:
+    settings = _load(args)
+    if settings is None:
+        return 0
+    from aggregator.broker import run_broker
+
+    return run_broker(settings, stop=_stop_on_signals())
+
+
+def _migrate(args: argparse.Namespace) -> int:
+    settings = _load(args)
+    if settings is None:
+        return 0
+    from aggregator.database import current_version, open_current
+
+    engine = open_current(settings.database)
+    with engine.connect() as connection:
+        version = current_version(connection)
+    print(f"database is of version {version}", file=sys.stderr)
+    engine.dispose()
+    return 0
+
+
+def _status(args: argparse.Namespace) -> int:
+    settings = _load(args)
+    if settings is None:
+        return 0
+    from aggregator.database import require_current
+    from aggregator.status import in_words, read_status
+    from schemas.database import open_database
+
+    engine = open_database(settings.database, read_only=True)
+    try:
+        require_current(engine)
+        status = read_status(engine)
+    finally:
+        engine.dispose()
+    print(json.dumps(status) if args.json else in_words(status))
+    return 0
+
+
+def _enroll(args: argparse.Namespace) -> int:
+    settings = _load(args)
+    if settings is None:
+        return 0
+    client = _office(settings).enroll(
+        args.name, args.kind, args.out, gateway=args.gateway, key_file=args.key, replace=args.replace
+    )
+    _say(f"{client.kind} {client.name} is enrolled; its bundle is in {args.out}{_until(client)}")
+    return 0
+
+
+def _renew(args: argparse.Namespace) -> int:
+    settings = _load(args)
+    if settings is None:
+        return 0
+    client = _office(settings).renew(args.name, args.out)
+    _say(f"{client.kind} {client.name} is renewed; its bundle is in {args.out}{_until(client)}")
+    return 0
+
+
+def _revoke(args: argparse.Namespace) -> int:
+    settings = _load(args)
+    if settings is None:
+        return 0
+    client = _office(settings).revoke(args.name)
+    _say(f"{client.kind} {client.name} is revoked; a running broker and aggregator follow within seconds")
+    return 0
+
+
+def _office(settings: AggregatorSettings) -> "Office":
+    from aggregator.broker_files import served_by
+    from aggregator.enrolment import Office
+
+    return Office(settings, by=served_by(settings.broker_server), now=lambda: dt.datetime.now(dt.UTC))
+
+
+def _until(client: Client) -> str:
+    if not client.not_after_us:
+        return ""
+    return f", its certificate holds until {dt.datetime.fromtimestamp(client.not_after_us / 1e6, dt.UTC):%Y-%m-%d}"
+
+
+def _say(words: str) -> None:
+    print(words, file=sys.stderr)

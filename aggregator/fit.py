@@ -1,0 +1,187 @@
+"""This file knows how a release is learnt from healthy recordings: gateways played in one process, nothing pooled.
+
+The one place where a service may import another's code: the gateways' own feature path and Flower app run here
+unchanged, behind the same strategy and merge as on a plant's broker. Rows of two clients never meet.
+"""
+
+import argparse
+import sys
+import time
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from aggregator.errors import AggregatorError
+from aggregator.foundry.artefacts import BUILT as GRAPHS
+from aggregator.learning.local import run_local_rounds
+from aggregator.learning.strategy import Plan, RoundResult
+from aggregator.registry import first_release
+from gateway_agent.backtest import cut_windows, expand_lists, parse_cut
+from gateway_agent.baseline import Baseline, Rows, fit_baseline
+from gateway_agent.errors import BacktestError
+from gateway_agent.federation import make_client_app
+from gateway_agent.healthy_rows import HealthyRows
+from gateway_agent.model_slot import ModelSlot
+from schemas.errors import RejectedInput
+from schemas.flower_codec import ClientCall
+from schemas.recordings import Recording, client_of, read_recording
+from schemas.release import Release
+from schemas.settings import user_folder
+from schemas.signing import Signer
+from vibration.features import MODEL_FEATURES, FeatureKernel
+from vibration.quality import assess_quality
+
+FAMILY = "dense_autoencoder_48"
+MIN_ROWS = 10  # of one client; recordings are short, and every one of them is looked at by a person first
+ROWS_KEPT = 20_000
+DEFAULT_ROUNDS = 20
+STEPS = 40
+LEARNING_RATE = 2e-3
+SPREAD_CAPTURES = 3  # fewer windows of one recording have no baseline of their own to be standardised by
+
+
+class FitError(AggregatorError):
+    """A release cannot be learnt from what was given; the message names the file and the reason."""
+
+
+@dataclass(frozen=True, slots=True)
+class FitOptions:
+    """What the command line asks for beside the files."""
+
+    client_by: str
+    window_s: float
+    seed: int
+    rounds: int
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Describe the command line of `aggregator fit`."""
+    parser.add_argument("--captures", nargs="+", required=True, metavar="FILE", help="recordings taken as healthy")
+    parser.add_argument("--lives", nargs="+", default=[], metavar="FILE", help="whole run-to-failure recordings")
+    parser.add_argument("--client-by", choices=("machine", "recording", "condition"), default="machine")
+    parser.add_argument("--window-s", type=float, default=0.25, help="length of a window in seconds")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--rounds", type=int, default=DEFAULT_ROUNDS)
+    parser.add_argument("--key", type=Path, help="signing key; one of this user's own, made on first use, if left out")
+    parser.add_argument("--out", type=Path, required=True, metavar="RELEASE_DIR", help="folder of the release")
+
+
+def run(options: argparse.Namespace) -> int:
+    """Learn a release and write it; the exit code.
+
+    Raises:
+        FitError: Bad input; nothing is written.
+    """
+    if options.rounds < 1 or options.window_s <= 0 or options.seed < 0:
+        given = f"--rounds {options.rounds}, --window-s {options.window_s}, --seed {options.seed}"
+        raise FitError(f"{given} found; at least 1, above 0 and at least 0 needed")
+    try:
+        captures, lives = expand_lists(options.captures), expand_lists(options.lives)
+        release = fit(
+            captures, lives, FitOptions(options.client_by, options.window_s, options.seed, options.rounds),
+            signing_key(options.key),
+        )  # fmt: skip
+    except (BacktestError, RejectedInput) as error:
+        raise FitError(str(error)) from error
+    options.out.mkdir(parents=True, exist_ok=True)
+    release.save(options.out)
+    _tell(f"release {release.digest[:12]} in {options.out}, signed by {release.signer}")
+    return 0
+
+
+def signing_key(path: Path | None) -> Signer:
+    """Read the key that vouches for fitted releases; this user's own is made on first use."""
+    if path is not None:
+        return Signer.load(path)
+    own = user_folder() / "fit-signing.key"
+    if not own.exists():
+        Signer.generate().save(own)
+        _tell(f"made a signing key: {own}")
+    return Signer.load(own)
+
+
+def fit(captures: Sequence[str], lives: Sequence[str], options: FitOptions, signer: Signer) -> Release:
+    """Learn a release from recordings.
+
+    Raises:
+        BacktestError, RejectedInput: A recording cannot be used.
+        FitError: No client has enough to learn from.
+    """
+    clients = _clients(captures, options)
+    life_files = [read_recording(parse_cut(f).path) for f in lives]
+    base = first_release(GRAPHS / FAMILY, signer, created_at_us=time.time_ns() // 1000, seed=options.seed)
+    slot = ModelSlot()
+    slot.load(base)
+    apps = {name: _app(base, slot, rows) for name, rows in clients.items()}
+    plan = Plan(
+        graph=base.manifest.files["train_step.onnx"].sha256, steps=STEPS, learning_rate=LEARNING_RATE, seed=options.seed
+    )
+    theta, results = run_local_rounds(apps, base.parameters(), plan, rounds=options.rounds, on_round=_tell_round)
+    good = [r for r in results if r.theta is not None]
+    if not good:
+        raise FitError(f"no round was good; the last said: {results[-1].void or 'nobody answered'}")
+    data = {
+        "clients": len(clients), "recordings": len(captures), "lives": len(life_files), "rounds": len(good),
+        "rows": sum(len(rows) for rows in clients.values()),
+    }  # fmt: skip
+    return first_release(
+        GRAPHS / FAMILY, signer, created_at_us=time.time_ns() // 1000, parameters=theta, name="fitted", data=data,
+        metrics={name: float(value) for name, value in good[-1].metrics.items()},
+    )  # fmt: skip
+
+
+def standardised_rows(recording: Recording, given: str, window_s: float) -> Rows:
+    """Rows of one healthy recording, standardised by its own baseline, as a gateway does it; shape (n, F).
+
+    Raises:
+        BacktestError: It cannot be cut into windows.
+    """
+    windows = [w.capture for w in cut_windows(recording, parse_cut(given), window_s)]
+    usable = [c for c in windows if assess_quality(c.counts, sample_rate_hz=c.sample_rate_hz).ok]
+    if len(usable) < SPREAD_CAPTURES:
+        return np.zeros((0, MODEL_FEATURES.stop - MODEL_FEATURES.start), np.float32)
+    first = usable[0]
+    kernel = FeatureKernel(sample_rate_hz=first.sample_rate_hz, samples=first.samples, channels=first.channels)
+    same = [c.counts for c in usable if c.samples == first.samples]
+    features = kernel.run(same, first.scale_g)[:, :, MODEL_FEATURES]
+    baseline: Baseline = fit_baseline(features)
+    return np.ascontiguousarray(baseline.standardise(features).reshape(-1, features.shape[2]))
+
+
+def _clients(captures: Sequence[str], options: FitOptions) -> dict[str, Rows]:
+    parts: defaultdict[str, list[Rows]] = defaultdict(list)
+    for number, given in enumerate(captures, 1):
+        recording = read_recording(parse_cut(given).path)
+        client = client_of(recording, options.client_by)  # type: ignore[arg-type]  # argparse allows these three only
+        parts[client].append(standardised_rows(recording, given, options.window_s))
+        _tell(f"{number}/{len(captures)} {given}: {len(parts[client][-1])} rows for client {client}")
+    clients = {name: np.concatenate(rows) for name, rows in parts.items()}
+    small = {name: len(rows) for name, rows in clients.items() if len(rows) < MIN_ROWS}
+    for name, count in small.items():
+        _tell(f"client {name} has {count} rows, at least {MIN_ROWS} needed; left out")
+    kept = {name: rows for name, rows in clients.items() if name not in small}
+    if not kept:
+        raise FitError(f"{captures[-1]}: no client has {MIN_ROWS} rows of healthy windows; give longer recordings")
+    return kept
+
+
+def _app(base: Release, slot: ModelSlot, rows: Rows) -> ClientCall:
+    ring = HealthyRows(ROWS_KEPT)
+    ring.add(rows)
+    return make_client_app(lambda: base, slot.train_step, ring, min_rows=MIN_ROWS)
+
+
+def _tell_round(result: RoundResult) -> None:
+    if result.theta is None:
+        _tell(f"round {result.round_number}: void, {result.void}")
+        return
+    numbers = " ".join(f"{name} {value:.4g}" for name, value in result.metrics.items())
+    note = "; ".join(result.outcome.notes) if result.outcome else ""
+    _tell(f"round {result.round_number}: {numbers} {note}".rstrip())
+
+
+def _tell(text: str) -> None:
+    print(text, file=sys.stderr)

@@ -1,0 +1,390 @@
+"""This file knows when rounds happen and what becomes of them: the learning of one site or one enterprise.
+
+Rounds run one after the other, each under one lock: the site's own on its schedule, those the enterprise asks for in
+between. A round that a former life left open is taken up where it stood, or voided with its reason.
+"""
+
+import logging
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+
+from flwr.app import Message
+from sqlalchemy.engine import Engine
+
+from aggregator.carriers.mqtt import MqttCarrier, Server
+from aggregator.database import writing
+from aggregator.learning.book import Answer, OpenRound, RoundBook
+from aggregator.learning.ledger import FenceLedger
+from aggregator.learning.strategy import MergeStrategy, Parameters, Plan, RoundResult, digest_of, run_rounds
+from aggregator.merge.pipeline import MergeOutcome, Rule
+from aggregator.merge.validate import Limits, Rejection
+from aggregator.registry import Level, Registry
+from aggregator.rollout import Rollout, write_rollout
+from aggregator.settings import AggregatorSettings
+from aggregator.uplink import Uplink, UplinkRefused
+from schemas.errors import MessageRejected
+from schemas.learning_task import ADOPT, EVALUATE, EvaluationReply, LearningTask
+from schemas.logs import event
+from schemas.release import TRAIN_STEP, Release
+from schemas.signing import KeyRing, Signer
+
+log = logging.getLogger(__name__)
+
+TICK_S = 0.5
+ADOPT_REPEAT_S = 30.0
+RESUME_PATIENCE_S = 10.0  # retained presence is there within a second; gateways reconnect within ten
+GATEWAY_LIMITS = Limits(max_weight=4096.0)
+SITE_LIMITS = Limits(max_weight=4096.0 * 1000)  # a site speaks for all its gateways
+LATE_REPLIES_KEPT = 256
+
+
+def _wall_clock_us() -> int:
+    return time.time_ns() // 1000
+
+
+class _Recorder:
+    """One round's part of the book."""
+
+    def __init__(self, book: RoundBook, round_id: int) -> None:
+        self._book = book
+        self._round_id = round_id
+
+    def answers(self) -> list[Answer]:
+        return self._book.answers(self._round_id)
+
+    def answered(self) -> set[str]:
+        return self._book.answered(self._round_id)
+
+    def note_answer(self, answer: Answer, size_bytes: int) -> None:
+        self._book.note_answer(self._round_id, answer, size_bytes)
+
+    def note_rejection(self, rejection: Rejection) -> None:
+        self._book.note_rejection(self._round_id, rejection)
+        event(log, logging.WARNING, "update_rejected", round=self._round_id, member=rejection.member,
+              reason=rejection.reason, text=rejection.text)  # fmt: skip
+
+    def note_merge(self, outcome: MergeOutcome, digest: str, metrics: dict[str, float]) -> None:
+        self._book.note_merge(self._round_id, outcome, digest, metrics)
+
+
+class Learning:
+    """All of the learning of one aggregator: rounds, releases, rollout, and a site's uplink.
+
+    Attributes:
+        registry: The releases.
+        carrier: How members are reached.
+        rollout: How releases reach gateways; None for an enterprise, whose sites do that.
+        fault: What ended the thread of the rounds, if anything did: the service should stop then.
+    """
+
+    def __init__(
+        self,
+        settings: AggregatorSettings,
+        engine: Engine,
+        signer: Signer,
+        keys: KeyRing,
+        clock_us: Callable[[], int] = _wall_clock_us,
+        *,
+        first: Release,
+        rule: Rule = "auto",
+    ) -> None:
+        self._settings = settings
+        self._engine = engine
+        self._clock_us = clock_us
+        self._first = first
+        self._rule: Rule = rule
+        self._is_site = settings.role == "site"
+        self._round_lock = threading.Lock()
+        self._stopping = threading.Event()
+        self._wake = threading.Event()
+        self._late: deque[tuple[int, str]] = deque(maxlen=LATE_REPLIES_KEPT)
+        self._adopt_sent_at_s: dict[str, float] = {}
+        self._adopted: set[tuple[str, int]] = set()
+        self._book = RoundBook(engine, settings.role, clock_us)
+        self._ledger = FenceLedger(engine, clock_us)
+        self.registry = Registry(engine, signer, clock_us)
+        self.carrier = MqttCarrier(
+            settings.broker,
+            Server(settings.name, settings.role, "gateway" if self._is_site else "site"),
+            signer=signer,
+            keys=keys,
+        )
+        self.carrier.on_late = self._note_late
+        self.rollout: Rollout | None = None
+        if self._is_site:
+            self.rollout = Rollout(
+                settings.broker, settings.name, self.registry.current, engine,
+                signer=signer, keys=keys, clock_us=clock_us,
+            )  # fmt: skip
+        self._uplink: Uplink | None = None
+        if settings.uplink is not None:
+            self._uplink = Uplink(
+                settings.uplink, settings.name, self,
+                signer=signer, keys=keys, clock_us=clock_us, ledger=self._ledger,
+            )  # fmt: skip
+        self.fault: Exception | None = None
+        self._thread = threading.Thread(target=self._run, name="learning-rounds", daemon=True)
+
+    def start(self) -> None:
+        """Make sure there is a release, connect, and run rounds in the background."""
+        self.registry.start_with(self._first)
+        self.carrier.start()
+        if self.rollout is not None:
+            self.rollout.start()
+        if self._uplink is not None:
+            self._uplink.start()
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End; a round under way stays open and is taken up at the next start."""
+        self._stopping.set()
+        self._wake.set()
+        self.carrier.stop()
+        if self._uplink is not None:
+            self._uplink.stop()
+        if self.rollout is not None:
+            self.rollout.stop()
+        if self._thread.is_alive():
+            self._thread.join(self._settings.learning.deadline_s + 5.0)
+
+    def current(self) -> Release:
+        """The current release."""
+        return self.registry.current()
+
+    def run_round(self) -> RoundResult | None:
+        """Run one round of our own now; None when too few members are there or we are stopping."""
+        with self._round_lock:
+            release = self.registry.current()
+            members = self._present()
+            if len(members) < self._settings.learning.min_members:
+                return None
+            opened = self._book.open_round(release.version, members)
+            return self._carry_out(opened, release, release.parameters(), _fleet_version(release))
+
+    def learn_for_enterprise(self, theta: Parameters, fleet_version: int) -> RoundResult:
+        """Run a round of this site from the fleet's parameters.
+
+        Raises:
+            UplinkRefused: No gateway is there, or this site is stopping.
+        """
+        with self._round_lock:
+            release = self._adopt(theta, fleet_version)
+            members = self._present()
+            if len(members) < self._settings.learning.min_members:
+                raise UplinkRefused(f"{len(members)} gateways are here, {self._settings.learning.min_members} needed")
+            opened = self._book.open_round(release.version, members, for_enterprise=True)
+            result = self._carry_out(opened, release, theta, fleet_version)
+        if result is None:
+            raise UplinkRefused("the site is stopping; ask again")
+        return result
+
+    def judge_for_enterprise(self, task: LearningTask) -> EvaluationReply:
+        """Ask the gateways how parameters do on what they held back; the mean over their rows.
+
+        Raises:
+            UplinkRefused: No gateway gave a usable answer.
+        """
+        with self._round_lock:
+            messages = [
+                self.carrier.create_message(task.record(), EVALUATE, node, f"fleet-{task.round_number}")
+                for node in self.carrier.get_node_ids()
+            ]
+            replies = self.carrier.send_and_receive(messages, timeout=self._settings.learning.deadline_s)
+        judged = []
+        for reply in replies:
+            try:
+                judged.append(EvaluationReply.read(reply))
+            except (MessageRejected, ValueError):  # an error reply has no content
+                continue
+        rows = sum(min(each.rows, GATEWAY_LIMITS.max_weight) for each in judged)
+        if not judged:
+            raise UplinkRefused("no gateway judged the parameters")
+        return EvaluationReply(
+            sum(each.loss * min(each.rows, GATEWAY_LIMITS.max_weight) for each in judged) / rows, rows
+        )
+
+    def adopt(self, theta: Parameters, fleet_version: int) -> Release:
+        """Take the fleet's parameters into use on every gateway; those in use already change nothing."""
+        with self._round_lock:
+            return self._adopt(theta, fleet_version)
+
+    def _adopt(self, theta: Parameters, fleet_version: int) -> Release:
+        release = self.registry.current()
+        if fleet_version <= _fleet_version(release) or digest_of(theta) == digest_of(release.parameters()):
+            return release
+        with writing(self._engine) as connection:
+            release = self.registry.publish(
+                connection, theta, level="fleet", data={"fleet_version": fleet_version}, metrics={},
+                merge={"rule": "fleet"}, above_version=self._highest_in_use(),
+            )  # fmt: skip
+        event(log, logging.INFO, "fleet_adopted", fleet_version=fleet_version, version=release.version)
+        self._spread_word()
+        return release
+
+    def _run(self) -> None:
+        try:
+            self._take_up_open_rounds()
+            self._keep_schedule()
+        except Exception as error:
+            self.fault = error
+            log.exception("learning_failed")
+
+    def _keep_schedule(self) -> None:
+        settings = self._settings.learning
+        done, next_at_s = 0, time.monotonic()
+        while not self._stopping.is_set():
+            due = settings.enabled and time.monotonic() >= next_at_s and not 0 < settings.max_rounds <= done
+            if due and len(self._present()) >= settings.min_members:
+                next_at_s = time.monotonic() + settings.round_interval_s
+                done += self.run_round() is not None
+            self._write_late()
+            self._ledger.flush()
+            if not self._is_site:
+                self._push_fleet()
+            self._wake.wait(TICK_S)
+            self._wake.clear()
+
+    def _take_up_open_rounds(self) -> None:
+        for opened in self._book.unfinished():
+            with self._round_lock:
+                release = self.registry.current()
+                age_s = (self._clock_us() - opened.started_at_us) / 1e6
+                patience_s = 10 * self._settings.learning.deadline_s
+                if opened.for_enterprise:
+                    self._book.note_void(opened.round_id, "interrupted; the enterprise asks again")
+                elif opened.base_version != release.version:
+                    self._book.note_void(
+                        opened.round_id,
+                        f"interrupted, and release {release.version} has replaced {opened.base_version} since",
+                    )
+                elif not 0 <= age_s <= patience_s:
+                    self._book.note_void(opened.round_id, f"interrupted for {age_s:.0f} s, {patience_s:.0f} s allowed")
+                else:
+                    event(log, logging.INFO, "round_resumed", round=opened.round_id, state=opened.state)
+                    self._await_invited(set(opened.invited) - self._book.answered(opened.round_id))
+                    self._carry_out(opened, release, release.parameters(), _fleet_version(release))
+
+    def _await_invited(self, wanted: set[str]) -> None:
+        give_up_at_s = time.monotonic() + min(RESUME_PATIENCE_S, self._settings.learning.deadline_s)
+        while not wanted <= set(self._present()) and time.monotonic() < give_up_at_s:
+            if self._stopping.wait(0.05):
+                return
+
+    def _carry_out(
+        self, opened: OpenRound, release: Release, theta: Parameters, fleet_version: int
+    ) -> RoundResult | None:
+        settings = self._settings.learning
+        plan = Plan(
+            graph=release.manifest.files[TRAIN_STEP].sha256,
+            steps=settings.steps,
+            learning_rate=settings.learning_rate,
+            proximal=settings.proximal,
+            rule=self._rule,
+            limits=GATEWAY_LIMITS if self._is_site else SITE_LIMITS,
+            min_accepted=settings.min_members,
+            quorum_share=settings.quorum_share,
+        )
+        strategy = MergeStrategy(
+            self.carrier, plan, theta,
+            base_version=opened.base_version, first_round=opened.round_id, invited=opened.invited,
+            recorder=_Recorder(self._book, opened.round_id),
+        )  # fmt: skip
+        down, up = self.carrier.bytes_down, self.carrier.bytes_up
+        (result,) = run_rounds(self.carrier, strategy, rounds=1, deadline_s=settings.deadline_s)
+        self._book.note_traffic(
+            opened.round_id, bytes_down=self.carrier.bytes_down - down, bytes_up=self.carrier.bytes_up - up
+        )
+        if self._stopping.is_set() and result.theta is None:
+            return None
+        return self._conclude(opened, result, fleet_version)
+
+    def _conclude(self, opened: OpenRound, result: RoundResult, fleet_version: int) -> RoundResult:
+        if result.theta is None or result.outcome is None:
+            self._book.note_void(opened.round_id, result.void, result.metrics)
+            event(log, logging.WARNING, "round_void", round=opened.round_id, reason=result.void)
+            return result
+        level: Level = "site" if self._is_site else "fleet"
+        data = {"members": len(result.outcome.accepted), "rows": int(result.weight)}
+        if self._is_site:
+            data["fleet_version"] = fleet_version
+        merge: dict[str, str | int | float] = {
+            "rule": result.outcome.rule_used,
+            "round": opened.round_id,
+            "accepted": len(result.outcome.accepted),
+            "rejected": len(result.rejected),
+            "digest": digest_of(result.theta),
+        }
+        with writing(self._engine) as connection:
+            made = self.registry.publish(
+                connection, result.theta, level=level, data=data, metrics=result.metrics, merge=merge,
+                above_version=self._highest_in_use(),
+            )  # fmt: skip
+            self._book.note_release(connection, opened.round_id, made.version, result.metrics)
+        event(log, logging.INFO, "round_released", round=opened.round_id, version=made.version,
+              rule=result.outcome.rule_used, accepted=data["members"], **result.metrics)  # fmt: skip
+        self._spread_word()
+        return result
+
+    def _push_fleet(self) -> None:
+        """Tell sites that have not adopted the fleet's parameters yet; repeated until they say so."""
+        release = self.registry.current()
+        if release.manifest.level != "fleet":
+            return
+        now_s = time.monotonic()
+        names = {node: self.carrier.member_of(node) or "" for node in self.carrier.get_node_ids()}
+        due = {
+            node: name
+            for node, name in names.items()
+            if (name, release.version) not in self._adopted
+            and now_s - self._adopt_sent_at_s.get(name, -ADOPT_REPEAT_S) >= ADOPT_REPEAT_S
+        }
+        if not due:
+            return
+        task = LearningTask(
+            round_number=release.version, base_version=release.version,
+            graph=release.manifest.files[TRAIN_STEP].sha256, theta=release.parameters(),
+            steps=0, learning_rate=0.0, proximal=0.0, seed=0,
+        )  # fmt: skip
+        messages = [self.carrier.create_message(task.record(), ADOPT, node, f"adopt-{release.version}") for node in due]
+        for name in due.values():
+            self._adopt_sent_at_s[name] = now_s
+            write_rollout(self._engine, release.version, name, "offered", "", self._clock_us())
+        for reply in self.carrier.send_and_receive(messages, timeout=self._settings.learning.deadline_s):
+            name = names[reply.metadata.src_node_id]
+            if reply.has_error():
+                text = reply.error.reason or "no reason given"
+                write_rollout(self._engine, release.version, name, "refused", text, self._clock_us())
+                event(log, logging.ERROR, "fleet_refused", site=name, version=release.version, text=text)
+            else:
+                self._adopted.add((name, release.version))
+                self._adopt_sent_at_s.pop(name, None)
+                write_rollout(self._engine, release.version, name, "running", "", self._clock_us())
+
+    def _present(self) -> list[str]:
+        names = (self.carrier.member_of(node) for node in self.carrier.get_node_ids())
+        return sorted(name for name in names if name is not None)
+
+    def _highest_in_use(self) -> int:
+        return self.rollout.highest_version if self.rollout is not None else 0
+
+    def _spread_word(self) -> None:
+        self._adopt_sent_at_s.clear()
+        self._wake.set()
+        if self.rollout is not None:
+            self.rollout.wake()
+
+    def _note_late(self, member: str, reply: Message) -> None:
+        group = reply.metadata.group_id
+        if group.isdigit():
+            self._late.append((int(group), member))
+
+    def _write_late(self) -> None:
+        while self._late:
+            round_id, member = self._late.popleft()
+            self._book.note_late(round_id, member)
+
+
+def _fleet_version(release: Release) -> int:
+    return release.manifest.data.get("fleet_version", 0)

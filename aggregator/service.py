@@ -1,0 +1,179 @@
+"""This file knows how an aggregator is put together, for a site and for an enterprise, and how it starts and stops."""
+
+import logging
+import secrets
+import threading
+import time
+from collections.abc import Callable
+from typing import Protocol
+
+import sqlalchemy as sa
+from sqlalchemy.engine import Engine
+
+from aggregator.database import open_current
+from aggregator.errors import PartFailed
+from aggregator.historian import Historian
+from aggregator.key_list import WatchedKeys
+from aggregator.recorder import Recorder
+from aggregator.requests_desk import RequestsDesk
+from aggregator.settings import AggregatorSettings
+from schemas.logs import event
+from schemas.settings import describe
+from schemas.signing import Signer
+from schemas.supervision import notify, watchdog_interval_s
+
+log = logging.getLogger(__name__)
+
+LOOK_S = 0.5  # how often the parts are looked at, and the list of keys
+
+
+class Part(Protocol):
+    """One part of the service: starts in the background, stops in order, and says whether it works."""
+
+    def start(self) -> None:
+        """Begin, and return."""
+
+    def stop(self) -> None:
+        """End, and return when ended."""
+
+    @property
+    def alive(self) -> bool:
+        """Whether it works."""
+
+
+class Desk:
+    """The requests desk with its thread."""
+
+    def __init__(self, desk: RequestsDesk, *, poll_s: float) -> None:
+        self._desk = desk
+        self._poll_s = poll_s
+        self._stop = threading.Event()
+        self._failed = False
+        self._thread = threading.Thread(target=self._run, name="requests-desk", daemon=True)
+
+    def start(self) -> None:
+        """Begin to look at requests."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Finish the one in hand."""
+        self._stop.set()
+        self._thread.join(timeout=30)
+
+    @property
+    def alive(self) -> bool:
+        """Whether it works."""
+        return self._thread.is_alive() and not self._failed
+
+    def _run(self) -> None:
+        away = False
+        try:
+            while not self._stop.wait(self._poll_s):
+                try:
+                    self._desk.step()
+                    away = False
+                except sa.exc.OperationalError as error:
+                    if not away:
+                        event(log, logging.WARNING, "database_away", problem=str(error.__cause__ or error))
+                    away = True
+        except Exception:
+            self._failed = True
+            log.exception("requests_desk_failed")
+
+
+class Service:
+    """All parts of one aggregator."""
+
+    def __init__(self, settings: AggregatorSettings, *, now_us: Callable[[], int] = lambda: time.time_ns() // 1000):
+        self._settings = settings
+        self.engine: Engine = open_current(settings.database)
+        self._signer = Signer.load(settings.signing_key_file)
+        self._keys = WatchedKeys(settings.keys_file)
+        self.parts: dict[str, Part] = {}
+        if settings.role == "site":
+            self._add_site_parts(now_us)
+        if settings.learning.enabled:
+            self._add_learning()
+
+    def _add_site_parts(self, now_us: Callable[[], int]) -> None:
+        settings = self._settings
+        historian = Historian(
+            self.engine,
+            now_us=now_us,
+            offline_after_s=settings.offline_after_s,
+            dead_letter_rows=settings.historian.dead_letter_rows,
+        )
+        historian.write_nameplates(settings.machines)
+        recorder = Recorder(settings, historian, signer=self._signer, keys=self._keys)
+        desk = RequestsDesk(
+            self.engine,
+            site=settings.name,
+            signer=self._signer,
+            keys=self._keys,
+            settings=settings.desk,
+            publish=recorder.link.publish,
+            now_us=now_us,
+            now_s=time.monotonic,
+            new_id=lambda: secrets.token_hex(16),
+        )
+        self.parts["historian"] = recorder
+        self.parts["requests_desk"] = Desk(desk, poll_s=settings.desk.poll_s)
+
+    def _add_learning(self) -> None:
+        from aggregator.learning import Learning
+
+        self.parts["learning"] = Learning(self._settings, self.engine, signer=self._signer, keys=self._keys)
+
+    def start(self) -> None:
+        """Start every part."""
+        for part in self.parts.values():
+            part.start()
+
+    def stop(self) -> None:
+        """Stop every part, last first, and close the database."""
+        for name, part in reversed(self.parts.items()):
+            try:
+                part.stop()
+            except Exception:
+                log.exception("part_did_not_stop", extra={"fields": {"part": name}})
+        self.engine.dispose()
+
+    def look(self) -> None:
+        """Take over a changed list of keys, and see that every part works.
+
+        Raises:
+            PartFailed: One does not.
+        """
+        self._keys.refresh()
+        for name, part in self.parts.items():
+            if not part.alive:
+                raise PartFailed(f"{name} has ended by itself; the lines above say why")
+
+
+def run(settings: AggregatorSettings, *, stop: threading.Event) -> int:
+    """Run an aggregator until told to stop.
+
+    Returns:
+        The exit code: 1 when a part failed, so that the supervisor starts everything again.
+
+    Raises:
+        ContractError: The database, the keys or the settings cannot be used.
+    """
+    event(log, logging.INFO, "starting", role=settings.role, who=settings.name, settings=describe(settings))
+    service = Service(settings)
+    watchdog_s = watchdog_interval_s()
+    try:
+        service.start()
+        notify(f"READY=1\nSTATUS={settings.role} {settings.name}: {', '.join(service.parts) or 'nothing to do'}")
+        event(log, logging.INFO, "ready", role=settings.role, who=settings.name, parts=list(service.parts))
+        while not stop.wait(min(LOOK_S, watchdog_s or LOOK_S)):
+            service.look()
+            notify("WATCHDOG=1")
+    except PartFailed as error:
+        event(log, logging.ERROR, "part_failed", problem=str(error))
+        return 1
+    finally:
+        notify("STOPPING=1")
+        service.stop()
+    event(log, logging.INFO, "stopped", role=settings.role, who=settings.name)
+    return 0

@@ -1,0 +1,124 @@
+"""This file knows a site as a member of the enterprise's learning: a Flower client above, a server below.
+
+A task from above carries the fleet's parameters. The site takes them as its base, lets its own gateways learn, and
+answers with what they have changed; its voice is the sum of theirs.
+"""
+
+from collections.abc import Callable
+from typing import Protocol
+
+import numpy as np
+from flwr.app import Context, Message
+from flwr.clientapp import ClientApp
+
+from aggregator.errors import AggregatorError
+from aggregator.learning.ledger import FenceLedger
+from aggregator.learning.strategy import Parameters, RoundResult
+from aggregator.settings import UplinkSettings
+from schemas.learning_task import EvaluationReply, LearningTask, TrainingReply, adopted
+from schemas.member_link import MemberLink, Membership
+from schemas.release import TRAIN_STEP, Release
+from schemas.signing import KeyRing, Signer
+from schemas.topics import Topic
+
+
+class UplinkRefused(AggregatorError):
+    """This site cannot do what the enterprise asked; the message goes back as the answer."""
+
+
+class Site(Protocol):
+    """What the uplink needs of the site's learning; every call waits for a round under way."""
+
+    def current(self) -> Release:
+        """The site's current release."""
+
+    def learn_for_enterprise(self, theta: Parameters, fleet_version: int) -> RoundResult:
+        """Run a round of the site from the fleet's parameters."""
+
+    def judge_for_enterprise(self, task: LearningTask) -> EvaluationReply:
+        """Ask the site's gateways how parameters do on what they held back."""
+
+    def adopt(self, theta: Parameters, fleet_version: int) -> Release:
+        """Take the fleet's parameters into use on every gateway."""
+
+
+def make_uplink_app(site: Site) -> ClientApp:
+    """Make the Flower app by which a site serves its enterprise."""
+    app = ClientApp()
+
+    @app.train()
+    def learn(message: Message, _context: Context) -> Message:
+        task = _checked(message, site.current())
+        result = site.learn_for_enterprise(task.theta, task.base_version)
+        if result.theta is None:
+            raise UplinkRefused(f"the site's round is void: {result.void}")
+        reply = TrainingReply(
+            base_version=task.base_version,
+            delta=result.theta - task.theta,
+            weight=result.weight,
+            loss_before=result.metrics["loss_before"],
+            loss_after=result.metrics["loss_after"],
+            held_back_rows=int(result.metrics["held_back_rows"]),
+        )
+        return Message(reply.record(), reply_to=message)
+
+    @app.evaluate()
+    def judge(message: Message, _context: Context) -> Message:
+        task = _checked(message, site.current())
+        return Message(site.judge_for_enterprise(task).record(), reply_to=message)
+
+    @app.query("adopt")
+    def adopt(message: Message, _context: Context) -> Message:
+        task = _checked(message, site.current())
+        return Message(adopted(site.adopt(task.theta, task.base_version).version), reply_to=message)
+
+    return app
+
+
+def _checked(message: Message, release: Release) -> LearningTask:
+    task = LearningTask.read(message)
+    manifest = release.manifest
+    if task.graph != manifest.files[TRAIN_STEP].sha256:
+        raise UplinkRefused(f"fleet version {task.base_version} is of another model than this site's {release.version}")
+    fits = task.theta.shape == (manifest.parameter_count,) and task.theta.dtype == np.float32
+    if not fits or not np.isfinite(task.theta).all():
+        raise UplinkRefused(f"{manifest.parameter_count} finite float32 parameters are needed, others were sent")
+    return task
+
+
+class Uplink:
+    """The connection of a site to its enterprise; the site's own rounds never wait for it."""
+
+    def __init__(
+        self,
+        settings: UplinkSettings,
+        site_name: str,
+        site: Site,
+        *,
+        signer: Signer,
+        keys: KeyRing,
+        clock_us: Callable[[], int],
+        ledger: FenceLedger,
+    ) -> None:
+        self._ledger = ledger
+        self._link = MemberLink(
+            settings.broker,
+            Membership(settings.enterprise, "enterprise", site_name),
+            make_uplink_app(site),
+            signer=signer,
+            keys=keys,
+            clock_us=clock_us,
+            on_sent=self._count,
+        )
+
+    def start(self) -> None:
+        """Connect in the background and serve the enterprise."""
+        self._link.start()
+
+    def stop(self) -> None:
+        """Withdraw and disconnect."""
+        self._link.stop()
+        self._ledger.flush()
+
+    def _count(self, topic: Topic, sent_bytes: int) -> None:
+        self._ledger.count(topic, sent_bytes)

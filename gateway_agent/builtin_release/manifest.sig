@@ -1,0 +1,1 @@
+{"key_id": "fc7065e7af68938a", "public": "7XLXlFRckNNmqix9FApXmetRbVvB8Y9EamJArzgQpb8=", "signature": "TtmWkX0VxmO/GGEM6S8zRdd3S1rAvSrq1zrIncX88dyhnaUvCGlkFwuNXpSkjTpe4RPtvmR3XNimmiVYD+F4Aw=="}
