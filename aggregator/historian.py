@@ -84,10 +84,8 @@ class Historian:
         try:
             return self._store(arrived)
         except sa.exc.OperationalError:
-            self._forget()
             raise
         except _NOT_STORABLE as error:
-            self._forget()
             event(log, logging.WARNING, "batch_not_storable", messages=len(arrived), problem=str(error)[:200])
             return [ack for one in arrived for ack in self._store_piecemeal(one)]
 
@@ -108,11 +106,15 @@ class Historian:
                 connection.execute(sa.select(tables.gateway.c.gateway).where(tables.gateway.c.online)).scalars()
             )
 
-    def _forget(self) -> None:
-        self._streams.clear()
-        self._plant.forget()
-
     def _store(self, arrived: Sequence[Arrived]) -> list[RecordsAck]:
+        try:
+            return self._commit(arrived)
+        except BaseException:
+            self._streams.clear()
+            self._plant.forget()
+            raise
+
+    def _commit(self, arrived: Sequence[Arrived]) -> list[RecordsAck]:
         now_us = self._now_us()
         batches: dict[tuple[str, int], list[Numbered]] = {}
         refused: list[Refused] = []
@@ -204,10 +206,8 @@ class Historian:
         try:
             return self._store([arrived])
         except sa.exc.OperationalError:
-            self._forget()
             raise
         except _NOT_STORABLE as error:
-            self._forget()
             return self._bury(arrived.message, str(error.__cause__ or error))
 
     def _bury(self, message: RecordBatch | GatewayStatus | Refused, problem: str) -> list[RecordsAck]:

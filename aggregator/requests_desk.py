@@ -93,8 +93,9 @@ class RequestsDesk:
         actor, action = "unknown", "request"
         commands: list[dict[str, Any]] = []
         try:
-            asked = self._open(request_id, row.sealed)
+            asked = self._open(row.sealed)
             actor, action = asked.actor, asked.action
+            _refuse_unallowed(asked, request_id)
             decision = self._decide(connection, asked)
             commands = self._commands(connection, asked, decision)
             state, answer = ("sent" if commands else "done"), decision.answer
@@ -118,22 +119,14 @@ class RequestsDesk:
         _audit(connection, now_us, actor, action, f"{state}: {answer}")
         event(log, logging.INFO, "request_taken", request=request_id, action=action, actor=actor, state=state)
 
-    def _open(self, request_id: str, sealed: bytes) -> Request:
+    def _open(self, sealed: bytes) -> Request:
         try:
-            asked = Request.model_validate_json(self._keys.open(REQUEST_TOPIC, sealed, role="dashboard"))
+            return Request.model_validate_json(self._keys.open(REQUEST_TOPIC, sealed, role="dashboard"))
         except SignatureRejected as error:
             raise RequestRefused(f"not from an enrolled dashboard ({error.reason})") from error
         except ValidationError as error:
             where = ".".join(str(part) for part in error.errors(include_url=False)[0]["loc"])
             raise RequestRefused(f"the request cannot be read at {where!r}") from error
-        if asked.request_id != request_id:
-            raise RequestRefused("the request was sealed for another row")
-        if asked.role not in ALLOWED[asked.action]:
-            allowed = ", ".join(sorted(ALLOWED[asked.action]))
-            raise RequestRefused(f"a {asked.role} may not {asked.action}; allowed: {allowed}")
-        if asked.point is not None and machine_of(asked.point) != asked.machine:
-            raise RequestRefused(f"point {asked.point} is not on machine {asked.machine}")
-        return asked
 
     def _decide(self, connection: Connection, asked: Request) -> Decision:
         now_us = self._now_us()
@@ -239,6 +232,16 @@ class RequestsDesk:
                 .values(state="refused", answer=answer, answered_at_us=now_us)
             )
             _audit(connection, now_us, row.actor, row.action, f"refused: {answer}")
+
+
+def _refuse_unallowed(asked: Request, request_id: str) -> None:
+    if asked.request_id != request_id:
+        raise RequestRefused("the request was sealed for another row")
+    if asked.role not in ALLOWED[asked.action]:
+        allowed = ", ".join(sorted(ALLOWED[asked.action]))
+        raise RequestRefused(f"a {asked.role} may not {asked.action}; allowed: {allowed}")
+    if asked.point is not None and machine_of(asked.point) != asked.machine:
+        raise RequestRefused(f"point {asked.point} is not on machine {asked.machine}")
 
 
 def _decide_on_case(case: Case, asked: Request) -> tuple[Outcome, Decision]:

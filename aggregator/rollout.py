@@ -106,6 +106,7 @@ class Rollout:
             subscriptions=[(STATUS.filter(site=site), STATUS.qos)],
             on_message=self._receive,
             on_connected=self.wake,
+            persistent=False,  # so that retained statuses come again after a restart
         )
 
     def start(self) -> None:

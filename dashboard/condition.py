@@ -58,6 +58,7 @@ _SHARE_OF_CONFIDENCE = 80.0
 _SHARE_OF_TREND = 80.0
 _STEP_OF_CRITICALITY = 25.0
 _OPEN_BEFORE_ACKNOWLEDGED = 60.0
+TOLD_RATE = 0.05  # of the limit a day: less is the scatter of a healthy machine
 _STEEP = 0.5  # of the limit a day: steeper does not lift a machine further
 
 
@@ -274,7 +275,7 @@ def _details(
             yield f"{words.cause(best.label)}, confidence {best.confidence:.0%}"
         else:
             yield "cause not known"
-    if rate is not None and abs(rate) >= 0.01:
+    if rate is not None and (rate >= TOLD_RATE or (case is not None and rate <= -TOLD_RATE)):
         yield f"score {'rising' if rate > 0 else 'falling'} {abs(rate):.0%} of its limit a day"
     if name == "unknown" or not machine.points:
         return

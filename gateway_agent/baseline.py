@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import t as student_t
+from scipy.special import stdtrit
 
 Rows = NDArray[np.float32]
 Scorer = Callable[[Rows], tuple[Rows, Rows]]
@@ -112,6 +112,6 @@ def calibrate(features: Rows, scorer: Scorer, *, false_alarm_rate: float) -> Lim
     scores, _ = point_scores(held_back, scorer)
     logs = np.log(np.maximum(scores.astype(np.float64), 1e-9))
     scatter = max(float(logs.std(ddof=1)), MIN_LOG_SCATTER)
-    quantile = float(student_t.ppf(1.0 - false_alarm_rate, count - 1))
+    quantile = float(stdtrit(count - 1, 1.0 - false_alarm_rate))
     bound = float(logs.mean()) + quantile * scatter * math.sqrt(1.0 + 1.0 / count)
     return Limit(math.exp(bound), false_alarm_rate, count)

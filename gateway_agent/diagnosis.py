@@ -15,7 +15,7 @@ from schemas.messages import Diagnosis, FaultLine, Finding
 from vibration.bearing import FaultOrders
 from vibration.envelope import envelope_spectrum, select_band
 from vibration.errors import VibrationError
-from vibration.orders import LineEvidence, family_strength_db, harmonic_prominence, sideband_prominence
+from vibration.orders import LineEvidence, family_strength_db, find_family, harmonic_prominence, sideband_prominence
 from vibration.spectrum import amplitude_spectrum, velocity_spectrum
 from vibration.units import sine_velocity_mm_s
 
@@ -149,7 +149,11 @@ def diagnose(
         envelope_hz, envelope_g = envelope_spectrum(signal, sample_rate_hz=sample_rate_hz, band_hz=band.edges_hz)
         frequency_hz, spectrum_g = amplitude_spectrum(signal, sample_rate_hz=sample_rate_hz)
         spectra.append((frequency_hz, spectrum_g, envelope_hz, envelope_g, band.edges_hz))
+        log_hz, log_envelope = envelope_spectrum(
+            signal, sample_rate_hz=sample_rate_hz, band_hz=band.edges_hz, logarithmic=True
+        )
         families += _bearing_families(axis, envelope_hz, envelope_g, rates, facts)
+        families += _bearing_families(axis, log_hz, log_envelope, rates, facts)
         families += _shaft_families(axis, frequency_hz, spectrum_g, facts, reference)
     best: dict[str, _Family] = {}
     for family in families:
@@ -178,15 +182,15 @@ def _bearing_families(
     families = []
     for label, rate in rates.items():
         try:
-            lines = harmonic_prominence(envelope_hz, envelope_g, rate, harmonics=HARMONICS)
+            found = find_family(envelope_hz, envelope_g, rate, harmonics=HARMONICS)
             spacing = {"inner": facts.shaft_hz, "ball": rates["cage"]}.get(label)
             sidebands = sideband_prominence(envelope_hz, envelope_g, rate, spacing, pairs=1) if spacing else []
         except VibrationError:  # the rate lies outside what so short a capture can show
             continue
-        strength = family_strength_db(lines)
+        strength = found.strength_db
         if strength:
             strength += SIDEBAND_SHARE * family_strength_db([s for s in sidebands if s.resolved])
-        families.append(_Family(label, axis, strength, lines, sidebands))
+        families.append(_Family(label, axis, strength, list(found.lines), sidebands))
     return families
 
 

@@ -53,10 +53,8 @@ class TrainStep:
             x: Rows, shape (batch, F), filled up.
             weight: Weight of each row, shape (batch,); 0 for filling.
         """
-        feed = {
-            "theta": theta, "m": m, "v": v, "t": t, "anchor": anchor, "lr": np.asarray(lr, np.float32), "mu": np.asarray(mu, np.float32),
-            "x": x, "weight": weight,
-        }  # fmt: skip
+        sizes = {"lr": np.asarray(lr, np.float32), "mu": np.asarray(mu, np.float32)}
+        feed = {"theta": theta, "m": m, "v": v, "t": t, "anchor": anchor, "x": x, "weight": weight, **sizes}
         theta, m, v, t, loss = self._session.run(None, feed)
         return theta, m, v, t, float(loss)
 

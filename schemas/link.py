@@ -55,6 +55,9 @@ class Will:
 class Link:
     """One connection to a broker, with a persistent session under `client_id`.
 
+    A link that is not `persistent` starts afresh on every connection: nothing waits for it while it is away, and what
+    is retained comes again (the embedded broker sends that only to a new subscription).
+
     `on_message` runs on the network thread and must only hand over; what it raises is logged, kept in `fault` and
     reported through `on_fault`, and the message stays unacknowledged. With `manual_ack` the caller acknowledges
     after its own commit; without, QoS 1 is acknowledged on return.
@@ -73,6 +76,7 @@ class Link:
         manual_ack: bool = False,
         max_in_flight: int = 200,
         receive_maximum: int = RECEIVE_MAXIMUM,
+        persistent: bool = True,
     ) -> None:
         self._settings = settings
         self._subscriptions = list(subscriptions)
@@ -81,6 +85,7 @@ class Link:
         self._on_fault = on_fault
         self._max_in_flight = max_in_flight
         self._receive_maximum = receive_maximum
+        self._persistent = persistent
         self._connection = 0
         self._broker_limit_bytes = settings.max_packet_bytes
         self._state = threading.Condition()
@@ -119,13 +124,13 @@ class Link:
     def start(self) -> None:
         """Connect in the background, now and whenever the connection is lost."""
         properties = Properties(PacketTypes.CONNECT)  # type: ignore[no-untyped-call]
-        properties.SessionExpiryInterval = self._settings.session_expiry_s
+        properties.SessionExpiryInterval = self._settings.session_expiry_s if self._persistent else 0
         properties.ReceiveMaximum = self._receive_maximum
         self._client.connect_async(
             self._settings.host,
             self._settings.port,
             self._settings.keepalive_s,
-            clean_start=False,
+            clean_start=not self._persistent,
             properties=properties,
         )
         self._client.loop_start()

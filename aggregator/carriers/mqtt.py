@@ -32,6 +32,7 @@ MAX_REPLIES_BYTES = 64 << 20  # of all members together, unfinished
 MAX_REPLY_AGE_S = 300.0
 REMEMBERED_TASKS = 4096  # to tell a reply that came twice from one that came too late
 WAKE_S = 1.0
+REANNOUNCE_WITHIN_S = 15.0  # after our own reconnect; members come back within some seconds of us
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +51,13 @@ class _Task:
     content: bytes
 
 
+@dataclass(frozen=True, slots=True)
+class _Presence:
+    member: str
+    session: int
+    connection: int
+
+
 class MqttCarrier(Carrier):
     """Carries between one server and its members over a broker.
 
@@ -63,8 +71,9 @@ class MqttCarrier(Carrier):
         self._signer = signer
         self._keys = keys
         self._changed = threading.Condition()
-        self._members: dict[int, str] = {}
-        self._sessions: dict[str, int] = {}
+        self._members: dict[int, _Presence] = {}
+        self._connection = 0
+        self._connected_at_s = 0.0
         self._pending: dict[str, _Task] = {}
         self._unsent: set[str] = set()
         self._inbox: dict[str, Message] = {}
@@ -80,6 +89,7 @@ class MqttCarrier(Carrier):
             subscriptions=[(MEMBER.filter(site=server.name), MEMBER.qos), (REPLY.filter(site=server.name), REPLY.qos)],
             on_message=self._receive,
             on_connected=self._reconnected,
+            persistent=False,  # presence must come again; a reply that was missed is asked for again
         )
 
     def start(self) -> None:
@@ -101,17 +111,18 @@ class MqttCarrier(Carrier):
     def member_of(self, node_id: int) -> str | None:
         """Name the member behind a node's number."""
         with self._changed:
-            return self._members.get(node_id)
+            presence = self._members.get(node_id)
+            return presence.member if presence else None
 
     def get_node_ids(self) -> list[int]:
         """Numbers of the members that say they are there, in the order of their names."""
         with self._changed:
-            return sorted(self._members, key=lambda node_id: self._members[node_id])
+            return self._present()
 
     def wait_members(self, count: int, timeout_s: float) -> bool:
         """Wait until so many members are there; tell whether it came to that."""
         with self._changed:
-            return self._changed.wait_for(lambda: len(self._members) >= count, timeout_s)
+            return self._changed.wait_for(lambda: len(self._present()) >= count, timeout_s)
 
     def push_messages(self, messages: Iterable[Message]) -> list[str]:
         """Send each message to its member; see Flower's `Grid`."""
@@ -195,8 +206,20 @@ class MqttCarrier(Carrier):
 
     def _reconnected(self) -> None:
         with self._changed:
+            self._connection += 1
+            self._connected_at_s = time.monotonic()
             self._unsent.update(self._pending)
             self._changed.notify_all()
+
+    def _present(self) -> list[int]:
+        """Members that have said so on this connection, or may still: the broker's memory may be gone."""
+        grace = time.monotonic() - self._connected_at_s < REANNOUNCE_WITHIN_S
+        present = {
+            node_id: presence.member
+            for node_id, presence in self._members.items()
+            if grace or presence.connection == self._connection
+        }
+        return sorted(present, key=lambda node_id: present[node_id])
 
     def _receive(self, received: Received) -> None:
         try:
@@ -222,9 +245,9 @@ class MqttCarrier(Carrier):
             )
             return
         with self._changed:
-            self._members[node_id] = member
-            if self._sessions.get(member) != presence.session:
-                self._sessions[member] = presence.session
+            known = self._members.get(node_id)
+            self._members[node_id] = _Presence(member, presence.session, self._connection)
+            if known is None or known.session != presence.session:
                 self._unsent.update(m for m, task in self._pending.items() if task.member == member)
             self._changed.notify_all()
 

@@ -83,7 +83,7 @@ def read_buckets(connection: Connection, point_name: str, *, since_us: int, unti
         for name in QUANTITIES
         for label, reduce in (("lowest", sa.func.min), ("highest", sa.func.max))
     ]
-    bucket = (health.c.measured_at_us - since_us).op("/")(width_us)
+    bucket = (health.c.measured_at_us - since_us) // width_us
     query = (
         sa.select(
             sa.func.min(health.c.measured_at_us).label("first_us"),

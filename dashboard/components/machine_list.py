@@ -1,0 +1,55 @@
+"""This file knows how conditions of machines become rows of the list, and which row a person opened."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+from urllib.parse import quote
+
+import streamlit as st
+
+from dashboard import words
+from dashboard.components.assets import asset
+from dashboard.condition import Condition
+from dashboard.queries.records import Trend
+
+SPARK_VALUES = 60
+
+_list = st.components.v2.component(
+    "undertone.machine_list", css=asset("machine_list.css"), js=asset("machine_list.js")
+)  # fmt: skip
+
+
+def list_rows(conditions: Sequence[Condition], trends: dict[str, Trend]) -> list[dict[str, Any]]:
+    """Describe the rows in the order given."""
+    return [_row(condition, trends.get(condition.machine)) for condition in conditions]
+
+
+def show_machine_list(key: str, rows: Sequence[dict[str, Any]], *, on_open: Callable[[str], None]) -> None:
+    """Draw the list; `on_open` gets the machine's name, never its place."""
+    result = _list(key=key, data={"rows": list(rows)}, on_opened_change=lambda: None)
+    opened = result.get("opened")
+    if isinstance(opened, str) and any(row["machine"] == opened for row in rows):
+        on_open(opened)
+
+
+def _row(condition: Condition, trend: Trend | None) -> dict[str, Any]:
+    level = condition.level
+    case = condition.case
+    work = ""
+    if case is not None:
+        work = f"seen by {case.acknowledged_by}" if case.state == "acknowledged" else "not acknowledged"
+    return {
+        "machine": condition.machine,
+        "title": condition.title,
+        "href": f"machine?machine={quote(condition.machine)}",
+        "shape": level.shape,
+        "letter": level.letter,
+        "word": level.word,
+        "colour": level.colour,
+        "reason": condition.reason,
+        "details": list(condition.details),
+        "zone": condition.zone,
+        "trend": [] if trend is None else [round(ratio, 3) for ratio in trend.ratios[-SPARK_VALUES:]],
+        "age": "never" if condition.age_s is None else words.age(condition.age_s),
+        "work": work,
+        "stale": condition.stale,
+    }
