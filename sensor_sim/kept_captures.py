@@ -56,6 +56,12 @@ class KeptCaptures:
             del memory[key]
         return len(done)
 
+    def sent(self, delivery: Delivery, *, now_s: float) -> None:
+        """Note that a delivery went out now, if it is still kept."""
+        kept = self._kept.get(delivery.route.point, OrderedDict()).get((delivery.boot, delivery.sequence))
+        if kept is not None:
+            kept.sent_s = now_s
+
     def due(self, *, now_s: float) -> list[Delivery]:
         """Give what must be sent again now, oldest first, and note it as sent."""
         again = []

@@ -77,7 +77,7 @@ class PointPath:
         self.lead = self.block - point.samples
         mix = chance.uniform(0.4, 1.0, (axes, len(resonances))) * self.axis_gains[:, None]
         bare = impact_response(resonances, mix, samples=self.block, sample_rate_hz=self.sample_rate_hz)
-        frequency_hz = np.linspace(0.0, self.sample_rate_hz / 2.0, self.block // 2 + 1)
+        frequency_hz = np.arange(self.block // 2 + 1, dtype=np.float64) * (self.sample_rate_hz / self.block)
         mounted = mounting_response(frequency_hz, mounting.resonance_hz, mounting.damping)
         self.impact: NDArray[np.complex64] = (bare * mounted).astype(np.complex64)
         self._set_noise(machine, frequency_hz, np.abs(bare), np.abs(mounted) ** 2)

@@ -168,7 +168,7 @@ class Publisher:
                 self.counters["repeated"] += 1
         moved = False
         while self._queue and self._hand_over(self._queue[0]):
-            self._queue.popleft()
+            self._kept.sent(self._queue.popleft(), now_s=self._now_s())
             self.counters["published"] += 1
             moved = True
         return moved
