@@ -1,10 +1,12 @@
 """This file knows how an aggregator is put together, for a site and for an enterprise, and how it starts and stops."""
 
+import importlib.util
 import logging
 import secrets
 import threading
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Protocol
 
 import sqlalchemy as sa
@@ -17,13 +19,16 @@ from aggregator.key_list import WatchedKeys
 from aggregator.recorder import Recorder
 from aggregator.requests_desk import RequestsDesk
 from aggregator.settings import AggregatorSettings
+from schemas.errors import ReleaseRejected
 from schemas.logs import event
+from schemas.release import Release, read_release_folder
 from schemas.settings import describe
-from schemas.signing import Signer
+from schemas.signing import KeyRing, Signer
 from schemas.supervision import notify, watchdog_interval_s
 
 log = logging.getLogger(__name__)
 
+BUILTIN = "builtin_release"  # a folder of the gateway agent
 LOOK_S = 0.5  # how often the parts are looked at, and the list of keys
 
 
@@ -81,6 +86,28 @@ class Desk:
             log.exception("requests_desk_failed")
 
 
+def first_release(settings: AggregatorSettings, keys: KeyRing) -> Release:
+    """What the plant starts from: the release in the settings, or the one that every gateway came with.
+
+    Raises:
+        ReleaseRejected: It is damaged, or gateways would refuse its signer.
+    """
+    folder = settings.learning.first_release
+    if folder is None:
+        gateways = importlib.util.find_spec("gateway_agent")  # its files, not its code
+        assert gateways is not None
+        assert gateways.submodule_search_locations is not None
+        return read_release_folder(Path(gateways.submodule_search_locations[0]) / BUILTIN, keys)
+    release = read_release_folder(folder, keys)
+    if not release.trusted:
+        raise ReleaseRejected(
+            "unknown_key",
+            f"release {folder} is signed by {release.signer}, which is not on the list {settings.keys_file}; "
+            "`aggregator enroll NAME --as releaser --key FILE` puts its signer there",
+        )
+    return release
+
+
 class Service:
     """All parts of one aggregator."""
 
@@ -120,9 +147,10 @@ class Service:
         self.parts["requests_desk"] = Desk(desk, poll_s=settings.desk.poll_s)
 
     def _add_learning(self) -> None:
-        from aggregator.learning import Learning
+        from aggregator.learning.service import Learning
 
-        self.parts["learning"] = Learning(self._settings, self.engine, signer=self._signer, keys=self._keys)
+        first = first_release(self._settings, self._keys)
+        self.parts["learning"] = Learning(self._settings, self.engine, self._signer, self._keys, first=first)
 
     def start(self) -> None:
         """Start every part."""

@@ -25,6 +25,9 @@ class LearningSettings(Settings):
     steps: int = Field(default=60, ge=1, le=10_000, description="Training steps a member does in a round.")
     learning_rate: float = Field(default=1e-3, gt=0.0, le=0.1)
     proximal: float = Field(default=0.01, ge=0.0, le=10.0, description="Pull back to the release's parameters.")
+    first_release: Path | None = Field(
+        default=None, description="A folder of `aggregator fit` to start from; else the one gateways came with."
+    )
 
 
 class UplinkSettings(Settings):

@@ -19,7 +19,7 @@ from schemas.learning_task import EvaluationReply, LearningTask, TrainingReply, 
 from schemas.member_link import MemberLink, Membership
 from schemas.release import TRAIN_STEP, Release
 from schemas.signing import KeyRing, Signer
-from schemas.topics import Topic
+from schemas.topics import REPLY, Topic
 
 
 class UplinkRefused(AggregatorError):
@@ -122,3 +122,5 @@ class Uplink:
 
     def _count(self, topic: Topic, sent_bytes: int) -> None:
         self._ledger.count(topic, sent_bytes)
+        if topic is REPLY:  # on the worker's thread; presence comes on the network's, which must not wait for a disk
+            self._ledger.flush()

@@ -24,12 +24,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         settings = load_settings(DashboardSettings, options.settings)
         if options.check_settings:
-            print(describe(settings))  # noqa: T201 - asked for
+            print(describe(settings))
             return 0
         fresh = _prepare(settings)
         _require_free(settings)
     except (ContractError, OSError) as error:
-        print(f"dashboard: {error}", file=sys.stderr)  # noqa: T201 - the one line for a person
+        print(f"dashboard: {error}", file=sys.stderr)
         return BAD_INPUT
     start_logging(settings.log_level)
     _say_where(settings, fresh=fresh)
@@ -90,6 +90,6 @@ def _say_where(settings: DashboardSettings, *, fresh: bool) -> None:
     address = settings.address
     if not settings.access.allow_without_token and (fresh or sys.stdout.isatty()):
         address += f"?token={read_secret(settings.access.token_file)}"
-    print(f"{settings.title}: {address}", flush=True)  # noqa: T201 - where to look
+    print(f"{settings.title}: {address}", flush=True)
     if not settings.access.allow_without_token and "token=" not in address:
-        print(f"the token is in {settings.access.token_file}", flush=True)  # noqa: T201
+        print(f"the token is in {settings.access.token_file}", flush=True)

@@ -43,17 +43,18 @@ class Level:
 LEVELS: dict[LevelName, Level] = {
     level.name: level
     for level in (
-        Level("danger", "Danger", "D", "square", "■", "red", 1000.0),
-        Level("alert", "Alert", "C", "triangle", "▲", "orange", 700.0),
-        Level("notice", "Notice", "N", "circle", "●", "yellow", 400.0),
-        Level("sensor", "Sensor problem", "S", "diamond", "◆", "violet", 300.0),
-        Level("unknown", "Stale", "?", "hatched", "▨", "gray", 250.0),
-        Level("stopped", "Stopped", "–", "pause", "❙❙", "gray", 30.0),
-        Level("learning", "Learning", "L", "ring", "◌", "gray", 40.0),
+        Level("danger", "Danger", "D", "square", "■", "red", 3000.0),
+        Level("alert", "Alert", "C", "triangle", "▲", "orange", 2000.0),
+        Level("notice", "Notice", "N", "circle", "●", "yellow", 1000.0),
+        Level("sensor", "Sensor problem", "S", "diamond", "◆", "violet", 700.0),
+        Level("unknown", "Stale", "?", "hatched", "▨", "gray", 500.0),
+        Level("stopped", "Stopped", "–", "pause", "❙❙", "gray", 125.0),
+        Level("learning", "Learning", "L", "ring", "◌", "gray", 250.0),
         Level("normal", "Normal", "", "dot", "·", "gray", 0.0),
     )
 }
 
+# Together less than the step from one priority to the next.
 _SHARE_OF_CONFIDENCE = 80.0
 _SHARE_OF_TREND = 80.0
 _STEP_OF_CRITICALITY = 25.0

@@ -35,16 +35,19 @@ def streamlit_options(settings: DashboardSettings) -> dict[str, Any]:
         "server.enableStaticServing": False,
         "server.maxUploadSize": 1,
         "browser.gatherUsageStats": False,
-        "client.toolbarMode": "minimal",
+        "client.toolbarMode": "viewer",
         "client.showErrorDetails": "none",
         "client.showErrorLinks": False,
         "client.allowedOrigins": [settings.address.rstrip("/")],
         "logger.hideWelcomeMessage": True,
+        "logger.enableRich": False,
         "logger.level": settings.log_level.lower(),
         "runner.magicEnabled": False,
         "theme.font": "sans-serif",
         "theme.baseFontSize": 15,
         "theme.baseRadius": "6px",
+        "theme.paddingTop": "1.5rem",
+        "theme.headingFontSizes": ["1.7rem", "1.5rem", "1.2rem", "1.1rem", "1rem", "1rem"],
     }
     if settings.certificate_file is not None:
         options["server.sslCertFile"] = str(settings.certificate_file)

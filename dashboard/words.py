@@ -34,6 +34,15 @@ _ALARM = {
     "normal": "normal",
 }
 
+_REJECTED = {
+    "not_finite": "it held values that are no numbers",
+    "wrong_base": "it was learnt from another release",
+    "wrong_shape": "it has another number of parameters",
+    "wrong_dtype": "its numbers are of another kind",
+    "bad_weight": "it claims a weight that is not allowed",
+    "norm_outlier": "it is far larger than the others",
+}
+
 _PRIVATE = str.maketrans({c: "\\" + c for c in "\\`*_{}[]()#+-.!|$~<>:&@="})
 
 
@@ -99,6 +108,11 @@ def quality(word: str) -> str:
 def alarm_state(state: str) -> str:
     """Say a point's alarm state."""
     return _ALARM.get(state, state)
+
+
+def rejection(reason: str) -> str:
+    """Say why an update was not taken into a merge."""
+    return _REJECTED.get(reason, reason.replace("_", " "))
 
 
 def plain(text: str) -> str:

@@ -150,13 +150,15 @@ class ReleaseShelf:
     def roll_back(self) -> Release:
         """Go back to the last good release, or the built-in one; the version left behind is not taken again.
 
-        Only on a signed command of the site. Returns the release now in use.
+        Only on a signed command of the site. Returns the release now in use; from the built-in one there is no way
+        back, and nothing changes.
         """
         with self._lock:
-            left = self.current
-            name = self._ledger.last_good
+            left, name = self.current, self._ledger.last_good
+            assert self._builtin is not None, "ReleaseShelf.open comes first"
+            if left.digest == self._builtin.digest:
+                return left
             if name is None or not self._try_saved(name):
-                assert self._builtin is not None, "ReleaseShelf.open comes first"
                 self.slot.load(self._builtin)
                 self._write(current=None, last_good=None, loading=None)
             else:

@@ -91,6 +91,8 @@ class Link:
         self._state = threading.Condition()
         self._up = False
         self._in_flight: set[int] = set()
+        self._handing_over = 0
+        self._answered_early: set[int] = set()  # by the broker, before paho has told us the number
         self.fault: Exception | None = None
         self._client = self._make_client(client_id, will, manual_ack=manual_ack)
 
@@ -171,14 +173,21 @@ class Link:
                 f"payload of {len(payload)} bytes for {topic}, {self.max_payload_bytes} allowed; cut it into fragments"
             )
         with self._state:
-            if not self._up or (qos and len(self._in_flight) >= self._max_in_flight):
+            if not self._up or (qos and len(self._in_flight) + self._handing_over >= self._max_in_flight):
                 return False
+            self._handing_over += 1
+        info = None
+        try:  # without our lock: paho calls `_published` with its own held, and takes that one here
             info = self._client.publish(topic, payload, qos, retained)
-            if info.rc != paho.MQTT_ERR_SUCCESS:
-                return False
-            if qos:
-                self._in_flight.add(info.mid)
-            return True
+        finally:
+            with self._state:
+                self._handing_over -= 1
+                taken = info is not None and info.rc == paho.MQTT_ERR_SUCCESS
+                if info is not None and taken and qos and info.mid not in self._answered_early:
+                    self._in_flight.add(info.mid)
+                if not self._handing_over:
+                    self._answered_early.clear()
+        return taken
 
     def wait_published(self, timeout_s: float) -> bool:
         """Wait until the broker has answered for everything handed to it."""
@@ -236,6 +245,8 @@ class Link:
 
     def _published(self, _client: paho.Client, _: Any, mid: int, *_rest: Any) -> None:
         with self._state:
+            if mid not in self._in_flight and self._handing_over:
+                self._answered_early.add(mid)
             self._in_flight.discard(mid)
             self._state.notify_all()
 

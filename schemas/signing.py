@@ -120,7 +120,7 @@ class KeyRing:
             rows = tomllib.loads(path.read_text())["key"]
         except KeyError:
             rows = []
-        except (OSError, tomllib.TOMLDecodeError) as error:
+        except (OSError, tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
             raise SettingsError(f"key list {path} cannot be read: {error}") from error
         return cls(_key_from_row(row, path) for row in rows)
 
@@ -198,5 +198,5 @@ def _key_from_row(row: Mapping[str, str], path: Path) -> AllowedKey:
         public = base64.b64decode(row["public"], validate=True)
         Ed25519PublicKey.from_public_bytes(public)
         return AllowedKey(check_name(row["name"]), role, public)
-    except (KeyError, StopIteration, ValueError) as error:
-        raise SettingsError(f"key list {path} has an unusable row {dict(row)}: {error}") from error
+    except (KeyError, StopIteration, TypeError, ValueError) as error:
+        raise SettingsError(f"key list {path} has an unusable row {row}: {error}") from error

@@ -26,7 +26,7 @@ from sensor_sim.kept_captures import KeptCaptures
 from sensor_sim.nameplates import nameplates_toml
 from sensor_sim.plant import Plant, gateway_by_machine
 from sensor_sim.preview import describe_machine, seconds_of, write_recording
-from sensor_sim.publisher import Publisher
+from sensor_sim.publisher import Answers, Publisher
 from sensor_sim.replay import Part, Playlist, Replay, ReplayPoint, load_playlist
 from sensor_sim.scenario import Scenario, load_scenario
 from sensor_sim.settings import SimulatorSettings
@@ -204,16 +204,18 @@ def _play(
     kept = KeptCaptures(resend_s=settings.resend_s)
     for point, captures in memories.items():
         kept.limit(point, captures)
+    answers = Answers()
     link = Link(
         settings.broker,
-        settings.client_id,
+        settings.client,
         subscriptions=[(CAPTURE_ACK.filter(site=settings.site), CAPTURE_ACK.qos)],
-        on_message=lambda received: publisher.acknowledgement(received),
-        on_connected=lambda: publisher.connected(),
+        on_message=answers.take,
+        on_connected=answers.connected,
         on_fault=lambda _: stop.set(),
     )
     publisher = Publisher(
         link,
+        answers,
         kept,
         now_s=time.monotonic,
         speed=settings.speed or float("inf"),

@@ -60,7 +60,7 @@ class ClockDrift(_Imperfection):
 
     kind: Literal["clock_drift"] = "clock_drift"
     ppm: float = Field(default=0.0, ge=-100_000, le=100_000)
-    step_s: float = Field(default=0.0, ge=-1e9, le=1e9)
+    step_s: float = Field(default=0.0, ge=-1e8, le=1e8)
     knows: bool = Field(default=False, description="Whether the sensor says that its clock is unsure.")
 
 

@@ -112,14 +112,14 @@ class MachineModel:
             chance: Randomness of this capture alone.
             mounting: How the sensor sits; as in the scenario by default.
         """
-        point = self.point(position)
+        point, machine = self.point(position), self.machine
         path = self._path(point, mounting or Mounting.of(point))
         state = self.state_at(at_s)
         speed_hz = self._speed_hz(path, at_s, chance)
         turns = np.cumsum(speed_hz) / point.sample_rate_hz
         rpm = 60.0 * float(speed_hz[path.lead :].mean())
-        nominal = rpm / self.machine.nominal_rpm
-        scatter = np.exp(self.machine.operating_scatter * chance.standard_normal(8))
+        nominal = rpm / machine.nominal_rpm
+        scatter = np.exp(machine.operating_scatter * chance.standard_normal(8))
         worst = self._worst(state)
         bearing = max((worst.get(kind, 0.0) for kind in BEARING_FAULTS), default=0.0)
         floor = 1.0 + 0.5 * min(bearing, 1.0) + LAST_STAGE_NOISE * last_stage(bearing)
@@ -128,15 +128,16 @@ class MachineModel:
             flow=nominal * (0.6 + 0.5 * state.load) * float(scatter[0]),
             rolling=nominal * (0.5 + 0.5 * state.load) * floor * float(scatter[1]),
         )
-        for fault, severity in zip(self.machine.faults, state.severities, strict=True):
+        for fault, severity in zip(machine.faults, state.severities, strict=True):
             if fault.kind in BEARING_FAULTS and severity > 0.0 and rpm > STANDSTILL_RPM:
                 pulses = self._pulses(fault, severity, state.load, nominal, float(scatter[2]), turns, chance)
                 spectrum += scipy.fft.rfft(pulses.astype(np.float32)) * path.impact
         waves: Float32Array = scipy.fft.irfft(spectrum, path.block, axis=-1)[:, path.lead : path.lead + point.samples]
         if rpm > STANDSTILL_RPM:
-            waves = waves + self._shaft_waves(
-                path, turns[path.lead : path.lead + point.samples], state, scatter, nominal
-            )
+            in_capture = slice(path.lead, path.lead + point.samples)
+            waves = waves + self._shaft_waves(path, turns[in_capture], state, scatter, nominal)
+            mains_g = machine.shaft.electrical_g * float(scatter[7])
+            waves += path.hum(machine.nameplate.line_frequency_hz, mains_g, float(chance.uniform(0.0, math.tau)))
         return Vibration(waves, rpm, state.load, state.temperature_c)
 
     def _path(self, point: Point, mounting: Mounting) -> PointPath:

@@ -37,10 +37,8 @@ def describe_machine(scenario: Scenario, name: str, at_s: float, seed: int) -> l
     model = MachineModel(scenario, name, seed)
     machine, state = model.machine, model.state_at(at_s)
     shaft_hz = state.rpm / 60.0
-    lines = [
-        f"{name} at {at_s:g} s: {state.rpm:.1f} rpm ({shaft_hz:.3f} Hz), load {state.load:.2f}, "
-        f"{state.temperature_c:.1f} degrees C"
-    ]
+    turning = f"{state.rpm:.1f} rpm ({shaft_hz:.3f} Hz), load {state.load:.2f}, {state.temperature_c:.1f} degrees C"
+    lines = [f"{name} at {at_s:g} s: {turning}"]
     plate = machine.nameplate
     if plate.bearing is not None:
         o = bearing_orders(plate.bearing)

@@ -8,7 +8,7 @@ recording is never dropped: it waits. What a sensor keeps until acknowledged is 
 import logging
 import threading
 from collections import Counter, deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Protocol
 
 from schemas.errors import RejectedInput
@@ -46,11 +46,47 @@ class Outlet(Protocol):
         """Wait until the broker has answered for all."""
 
 
+class Answers:
+    """What comes back from the broker, handed from the link's network thread to the publisher; bounded.
+
+    Attributes:
+        bad: Payloads that are no acknowledgement.
+    """
+
+    def __init__(self) -> None:
+        self._acks: deque[CaptureAck] = deque(maxlen=MAX_ACKS)
+        self._reconnected = threading.Event()
+        self.bad = 0
+
+    def take(self, received: Received) -> None:
+        """Take an acknowledgement of a gateway."""
+        try:
+            self._acks.append(decode(CaptureAck, received.payload))
+        except RejectedInput:
+            self.bad += 1
+
+    def connected(self) -> None:
+        """Note that the broker is there again."""
+        self._reconnected.set()
+
+    def acknowledgements(self) -> Iterator[CaptureAck]:
+        """Give what has come since the last call."""
+        while self._acks:
+            yield self._acks.popleft()
+
+    def reconnected(self) -> bool:
+        """Tell whether the broker has come back since the last call."""
+        came_back = self._reconnected.is_set()
+        self._reconnected.clear()
+        return came_back
+
+
 class Publisher:
     """Plays deliveries into an outlet.
 
     Args:
         outlet: The connection.
+        answers: What comes back over it.
         kept: Memories of sensors that keep captures.
         now_s: Monotonic clock.
         speed: Seconds of the plant in one second; infinite to go as fast as the broker takes.
@@ -59,12 +95,14 @@ class Publisher:
         stop: Ends the run early.
 
     Attributes:
-        counters: published, repeated, lost_on_the_way, dropped_while_away, acknowledged, bad_acks.
+        counters: published, repeated, lost_on_the_way, left_to_memory, dropped_while_away, acknowledged, and at
+            the end left_behind and never_acknowledged.
     """
 
     def __init__(
         self,
         outlet: Outlet,
+        answers: Answers,
         kept: KeptCaptures,
         *,
         now_s: Callable[[], float],
@@ -74,6 +112,7 @@ class Publisher:
         stop: threading.Event,
     ) -> None:
         self._outlet = outlet
+        self._answers = answers
         self._kept = kept
         self._now_s = now_s
         self._speed = speed
@@ -81,22 +120,9 @@ class Publisher:
         self._queue_deliveries = queue_deliveries
         self._may_drop = may_drop
         self._stop = stop
-        self._acks: deque[CaptureAck] = deque(maxlen=MAX_ACKS)
-        self._reconnected = threading.Event()
         self._packets: list[tuple[str, bytes]] = []  # of the delivery under way, those still to go
         self._reported_s = now_s()
         self.counters: Counter[str] = Counter()
-
-    def acknowledgement(self, received: Received) -> None:
-        """Take an acknowledgement of a gateway; for the link's network thread."""
-        try:
-            self._acks.append(decode(CaptureAck, received.payload))
-        except RejectedInput:
-            self.counters["bad_acks"] += 1
-
-    def connected(self) -> None:
-        """Note that the broker is there again; for the link's network thread."""
-        self._reconnected.set()
 
     def run(self, deliveries: Iterable[Delivery], *, linger_s: float = 10.0) -> None:
         """Play all deliveries, then wait until they are out and acknowledged, at most `linger_s`.
@@ -153,11 +179,9 @@ class Publisher:
 
     def _serve(self) -> bool:
         """Read acknowledgements, send again what is due, hand over what the broker takes; tell whether it took any."""
-        while self._acks:
-            ack = self._acks.popleft()
+        for ack in self._answers.acknowledgements():
             self.counters["acknowledged"] += self._kept.acknowledge(ack.point, ack.boot, ack.through)
-        if self._reconnected.is_set():
-            self._reconnected.clear()
+        if self._answers.reconnected():
             self._kept.reconnected()
         self._report()
         if not self._outlet.connected:
@@ -195,4 +219,4 @@ class Publisher:
         if now or at_s - self._reported_s >= REPORT_S:
             self._reported_s = at_s
             event(log, logging.INFO, "sensors_published", queued=len(self._queue), kept=self._kept.captures,
-                  kept_dropped=self._kept.dropped, **self.counters)  # fmt: skip
+                  kept_dropped=self._kept.dropped, bad_acks=self._answers.bad, **self.counters)  # fmt: skip

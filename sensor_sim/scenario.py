@@ -53,7 +53,7 @@ class Noise(Settings):
 
     sensor_ug: float = Field(default=100.0, ge=0, le=1e6, description="White, of the sensor's electronics.")
     flow_ug: float = Field(default=300.0, ge=0, le=1e6, description="Pink, at 100 Hz.")
-    rolling_ug: float = Field(default=400.0, ge=0, le=1e6, description="Through the housing, at its top resonance.")
+    rolling_ug: float = Field(default=1500.0, ge=0, le=1e6, description="Through the housing, at its top resonance.")
 
 
 class Thermal(Settings):
@@ -96,6 +96,11 @@ class Point(Settings):
                 f"a capture takes {self.samples / self.sample_rate_hz:g} s, "
                 f"at most interval_s = {self.interval_s:g} allowed"
             )
+        for imperfection in self.imperfections:
+            for field in ("channel", "first", "second"):
+                channel = getattr(imperfection, field, None)
+                if channel is not None and channel >= len(self.axes):
+                    raise ValueError(f"{imperfection.kind} of {field} {channel}; the point has {len(self.axes)} axes")
         return self
 
 

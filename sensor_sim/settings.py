@@ -9,8 +9,6 @@ from pydantic import AwareDatetime, Field, model_validator
 from schemas.names import Name
 from schemas.settings import BrokerSettings, Settings
 
-DEFAULT_CLIENT = "sensors"
-
 
 class SimulatorSettings(Settings):
     """All settings of one process that plays sensors: simulated ones or recordings."""
@@ -19,7 +17,9 @@ class SimulatorSettings(Settings):
     gateway: Name | None = Field(default=None, description="Listens to every machine that is not under [gateways].")
     gateways: dict[Name, Name] = Field(default_factory=dict, description="Machine to gateway.")
     broker: BrokerSettings
-    client_id: str = Field(default=DEFAULT_CLIENT, min_length=1, max_length=64, description="Unique at the broker.")
+    client_id: str | None = Field(
+        default=None, min_length=1, max_length=64, description="Unique at the broker; the username if not set."
+    )
     scenario: Path | None = Field(default=None, description="TOML; needed by `run` and not by `replay`.")
     variables: dict[str, float] = Field(default_factory=dict, description="Of the scenario; these win.")
     seed: int = Field(default=0, ge=0, lt=1 << 63)
@@ -37,7 +37,14 @@ class SimulatorSettings(Settings):
     def _possible(self) -> Self:
         if self.stop_s is not None and self.stop_s <= self.start_s:
             raise ValueError(f"stop_s is {self.stop_s}, after start_s = {self.start_s} expected")
+        if self.starts_at is not None and not 2005 <= self.starts_at.year <= 2090:
+            raise ValueError(f"starts_at is in {self.starts_at.year}; 2005 to 2090 allowed")
         return self
+
+    @property
+    def client(self) -> str:
+        """What the broker knows us as."""
+        return self.client_id or self.broker.username or f"sensors-{self.site}"
 
     def epoch_us(self, now: datetime) -> int:
         """Return the sensors' date at second 0 of the scenario, microseconds since 1970 UTC."""

@@ -32,6 +32,7 @@ MAX_REPLIES_BYTES = 64 << 20  # of all members together, unfinished
 MAX_REPLY_AGE_S = 300.0
 REMEMBERED_TASKS = 4096  # to tell a reply that came twice from one that came too late
 WAKE_S = 1.0
+ASK_AGAIN_S = 20.0  # a member that trains longer answers twice, which is counted; one that missed the task is not lost
 REANNOUNCE_WITHIN_S = 15.0  # after our own reconnect; members come back within some seconds of us
 
 
@@ -76,6 +77,7 @@ class MqttCarrier(Carrier):
         self._connected_at_s = 0.0
         self._pending: dict[str, _Task] = {}
         self._unsent: set[str] = set()
+        self._sent_at_s: dict[str, float] = {}
         self._inbox: dict[str, Message] = {}
         self._done: OrderedDict[str, str] = OrderedDict()
         self._reassembly = Reassembly(max_bytes=MAX_REPLIES_BYTES, max_age_s=MAX_REPLY_AGE_S)
@@ -189,17 +191,22 @@ class MqttCarrier(Carrier):
         )  # fmt: skip
         with self._changed:
             self.bytes_down += sent_bytes
+            self._sent_at_s[message_id] = time.monotonic()
             if not sent_bytes:
                 self._unsent.add(message_id)
 
     def _send_again(self, waiting: set[str]) -> None:
-        if self._link.connected:
-            for message_id in sorted(self._unsent & waiting):
-                self._send(message_id)
+        if not self._link.connected:
+            return
+        now_s = time.monotonic()
+        unanswered = {m for m in waiting if now_s - self._sent_at_s.get(m, now_s) >= ASK_AGAIN_S}
+        for message_id in sorted(self._unsent & waiting | unanswered):
+            self._send(message_id)
 
     def _finish(self, message_id: str, how: str) -> None:
         self._pending.pop(message_id, None)
         self._unsent.discard(message_id)
+        self._sent_at_s.pop(message_id, None)
         self._done[message_id] = how
         while len(self._done) > REMEMBERED_TASKS:
             self._done.popitem(last=False)

@@ -14,7 +14,7 @@ from schemas.topics import Topic
 
 
 class FenceLedger:
-    """Counts on any thread; `flush` writes, and is called after every answer to the enterprise."""
+    """Counts on any thread; `flush` writes: after every answer to the enterprise, and twice a second."""
 
     def __init__(self, engine: Engine, clock_us: Callable[[], int]) -> None:
         self._engine = engine

@@ -76,7 +76,6 @@ class Learning:
         registry: The releases.
         carrier: How members are reached.
         rollout: How releases reach gateways; None for an enterprise, whose sites do that.
-        fault: What ended the thread of the rounds, if anything did: the service should stop then.
     """
 
     def __init__(
@@ -124,7 +123,7 @@ class Learning:
                 settings.uplink, settings.name, self,
                 signer=signer, keys=keys, clock_us=clock_us, ledger=self._ledger,
             )  # fmt: skip
-        self.fault: Exception | None = None
+        self._fault: Exception | None = None
         self._thread = threading.Thread(target=self._run, name="learning-rounds", daemon=True)
 
     def start(self) -> None:
@@ -148,6 +147,11 @@ class Learning:
             self.rollout.stop()
         if self._thread.is_alive():
             self._thread.join(self._settings.learning.deadline_s + 5.0)
+
+    @property
+    def fault(self) -> Exception | None:
+        """What ended a thread of ours, if anything did: the service should stop then, and be started again."""
+        return self._fault or (self.rollout.fault if self.rollout is not None else None)
 
     def current(self) -> Release:
         """The current release."""
@@ -228,7 +232,7 @@ class Learning:
             self._take_up_open_rounds()
             self._keep_schedule()
         except Exception as error:
-            self.fault = error
+            self._fault = error
             log.exception("learning_failed")
 
     def _keep_schedule(self) -> None:

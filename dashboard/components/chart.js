@@ -439,7 +439,7 @@ class Chart {
       for (let p = Math.ceil(Math.log10(this.low)); p <= Math.log10(this.high); p++) ticks.push({ at: 10 ** p, text: show(10 ** p, 1) });
       return ticks;
     }
-    const step = niceStep(this.high - this.low, Math.max(2, (this.height - 70) / 45));
+    const step = niceStep(this.high - this.low, Math.max(3, (this.height - 70) / 30));
     const ticks = [];
     for (let at = Math.ceil(this.low / step) * step; at <= this.high; at += step) ticks.push({ at, text: tickText(at, step) });
     return ticks;

@@ -94,7 +94,8 @@ def read_latest(connection: Connection, *, machine_name: str | None = None) -> d
     newest = sa.select(sa.func.max(one.c.measured_at_us)).where(one.c.point == point.c.point).scalar_subquery()
     query = (
         sa.select(health)
-        .join(point, sa.and_(health.c.point == point.c.point, health.c.measured_at_us == newest))
+        .select_from(point)
+        .join(health, sa.and_(health.c.point == point.c.point, health.c.measured_at_us == newest))
         .order_by(health.c.boot, health.c.sequence)
     )
     if machine_name is not None:

@@ -21,6 +21,7 @@ from schemas.database import sqlite_url
 from schemas.flower_codec import ClientCall
 from schemas.learning_task import TrainingReply
 from schemas.member_link import MemberLink, Membership
+from schemas.release import MANIFEST, SIGNATURE, make_release
 from schemas.signing import Signer
 from schemas.site_tables import learning_round, rollout, round_update
 from tests.support.brokers import BrokerServer, embedded_broker
@@ -371,3 +372,25 @@ def test_a_gateway_ahead_of_its_site_is_recorded_and_the_next_release_goes_above
         assert learning.rollout.wait_running(1, 10)
     finally:
         gateway.stop()
+
+
+def test_a_release_that_a_gateway_refuses_is_recorded_with_its_text_and_the_old_one_stays(
+    broker: BrokerServer, learning: Learning, people: People, engine: Engine, tmp_path: Path
+) -> None:
+    (gateway, *others) = start_gateways(broker, people, tmp_path)
+    first = builtin(people["product"])
+    fields = {**first.manifest.model_dump(exclude={"files"}), "release_version": 2, "features": "cepstrum_48"}
+    files = {name: blob for name, blob in first.files.items() if name not in {MANIFEST, SIGNATURE}}
+    learning.registry.start_with(make_release(fields, files, people["site-a"]))
+    learning.start()
+    try:
+
+        def texts() -> set[str]:
+            return {row["text"] for row in rows_of(engine, rollout) if row["state"] == "refused"}
+
+        assert wait_until(lambda: len(rows_of(engine, rollout)) == 3 and len(texts()) == 1)
+        assert texts().pop().startswith("release 2 refused (other_features): release 2 wants 48 features 'cepstrum_48'")
+        assert gateway.shelf.current.digest == first.digest
+    finally:
+        for each in (gateway, *others):
+            each.stop()

@@ -7,18 +7,22 @@ The embedded broker writes every packet to its output: that goes to /dev/null, a
 """
 
 import contextlib
+import os
+import queue
 import shutil
+import signal
 import socket
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
 
+from schemas.link import Link, Received
 from schemas.settings import BrokerSettings
 
 READY_WITHIN_S = 15.0
@@ -166,3 +170,101 @@ def require_mosquitto() -> str:
     if program is None:
         pytest.skip("MOSQUITTO IS NOT INSTALLED: certificates and access lists are not tested here")
     return program
+
+
+class Inbox:
+    """What a link hears, to be waited for."""
+
+    def __init__(self) -> None:
+        self._heard: queue.Queue[Received] = queue.Queue()
+        self.seen: list[Received] = []
+
+    def __call__(self, received: Received) -> None:
+        self._heard.put(received)
+
+    def wait_for(self, wanted: Callable[[Received], bool], within_s: float = 15.0) -> Received:
+        """Return the next message that is wanted; what came before it is in `seen` with it.
+
+        Raises:
+            AssertionError: None came in time.
+        """
+        give_up_at_s = time.monotonic() + within_s
+        while True:
+            try:
+                received = self._heard.get(timeout=max(0.0, give_up_at_s - time.monotonic()))
+            except queue.Empty:
+                raise AssertionError(f"not heard in {within_s} s; heard: {[one.topic for one in self.seen]}") from None
+            self.seen.append(received)
+            if wanted(received):
+                return received
+
+
+@contextlib.contextmanager
+def linked(
+    settings: BrokerSettings, client_id: str, *subscriptions: str, connected: bool = True
+) -> Iterator[tuple[Link, Inbox]]:
+    """A connection that is up, with its inbox."""
+    inbox = Inbox()
+    link = Link(settings, client_id, subscriptions=[(one, 1) for one in subscriptions], on_message=inbox)
+    link.start()
+    try:
+        assert link.wait_connected(10) or not connected, f"{client_id} was not let in"
+        yield link, inbox
+    finally:
+        link.stop()
+
+
+class ServiceProcess:
+    """One of our services in a process of its own, watched as systemd would."""
+
+    def __init__(self, folder: Path, *command: str) -> None:
+        self.log = folder / f"{command[0]}-{command[1]}-{time.monotonic_ns()}.log"
+        address = folder / f"{time.monotonic_ns()}.notify"
+        self._notices = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        self._notices.bind(str(address))
+        with self.log.open("wb") as log:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", *command],
+                stdin=subprocess.DEVNULL, stdout=log, stderr=log,
+                env={**os.environ, "NOTIFY_SOCKET": str(address), "WATCHDOG_USEC": "2000000", "PYTHONFAULTHANDLER": "1"},
+            )  # fmt: skip
+
+    def wait_notice(self, notice: str = "READY=1", within_s: float = 30.0) -> str:
+        """Return the first notice to the service manager that holds this."""
+        self._notices.settimeout(0.2)
+        give_up_at_s = time.monotonic() + within_s
+        while time.monotonic() < give_up_at_s:
+            with contextlib.suppress(TimeoutError):
+                said = self._notices.recv(4096).decode()
+                if notice in said:
+                    return said
+                continue
+            assert self.process.poll() is None, f"ended with {self.process.returncode}:\n{self.log.read_text()}"
+        raise AssertionError(f"{notice} not said in {within_s} s:\n{self.log.read_text()}")
+
+    def terminate(self, within_s: float = 20.0) -> int:
+        """Ask it to end; its exit code.
+
+        Raises:
+            AssertionError: It did not; the message shows where each of its threads stood.
+        """
+        self.process.terminate()
+        try:
+            return self.process.wait(within_s)
+        except subprocess.TimeoutExpired:
+            self.process.send_signal(signal.SIGABRT)
+            self.process.wait()
+        raise AssertionError(f"did not end in {within_s} s:\n{self.log.read_text()}")
+
+    def kill(self) -> None:
+        """End it as a power cut would."""
+        self.process.kill()
+        self.process.wait()
+
+    def __enter__(self) -> "ServiceProcess":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self.process.poll() is None:
+            self.terminate()
+        self._notices.close()

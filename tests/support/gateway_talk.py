@@ -1,7 +1,18 @@
 """What a gateway says, for tests of those who listen: records with plain values, sealed as the gateway would."""
 
-from schemas.messages import Alarm, AlarmState, Gap, GatewayStatus, Health, Numbered, Priority, Record, RecordBatch
-from schemas.messages import Diagnosis, encode
+from schemas.messages import (
+    Alarm,
+    AlarmState,
+    Diagnosis,
+    Gap,
+    GatewayStatus,
+    Health,
+    Numbered,
+    Priority,
+    Record,
+    RecordBatch,
+    encode,
+)
 from schemas.signing import AllowedKey, KeyRing, Signer
 from schemas.topics import RECORDS, STATUS
 

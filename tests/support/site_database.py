@@ -54,6 +54,8 @@ from schemas.site_tables import (
     round_update,
 )
 from vibration.bearing import BearingGeometry, FaultOrders, fault_orders
+from vibration.iso_zones import Kind, ZoneVerdict, zone
+from vibration.iso_zones import Nameplate as ZonePlate
 
 FloatArray = NDArray[np.floating[Any]]
 
@@ -183,8 +185,8 @@ def _health_rows(
                 "learning": story.learning, "score": float(score[i]) if judged else None,
                 "score_limit": 0.55 if judged else None, "exceeds": bool(judged and score[i] > 0.55),
                 "alarm": "unacknowledged" if judged and score[i] > 0.9 else "normal",
-                "zone": _zone(float(velocity[i])) if believed else None,
-                "zone_basis": f"{velocity[i]:.2f} mm/s RMS by ISO 10816-3:2009 (20816-3), group 2 rigid",
+                "zone": _zone(story, float(velocity[i])).zone if believed else None,
+                "zone_basis": _zone(story, float(velocity[i])).reason,
                 "velocity_rms_mm_s": float(velocity[i]) if believed else None,
                 "acceleration_rms_g": 0.21, "acceleration_peak_g": 0.9 + float(score[i]), "crest_factor": 4.1,
                 "kurtosis": 3.0 + 2.0 * float(score[i]), "envelope_rms_g": 0.05 * float(score[i]) + 0.02,
@@ -196,8 +198,9 @@ def _health_rows(
     return rows
 
 
-def _zone(velocity_mm_s: float) -> str:
-    return "ABCD"[sum(velocity_mm_s >= limit for limit in (1.4, 2.8, 4.5))]
+def _zone(story: Story, velocity_mm_s: float) -> ZoneVerdict:
+    kind: Kind = "pump" if story.machine.startswith("pump") else "general"
+    return zone(velocity_mm_s, ZonePlate(power_kw=55.0, foundation="rigid", kind=kind, rpm=RPM))
 
 
 def _write_gateways(connection: Connection, now_us: int) -> None:
@@ -349,7 +352,7 @@ def _write_pump_case(connection: Connection, rng: np.random.Generator, now_us: i
     )  # fmt: skip
     said = Alarm(
         point=name, alarm_id="a1" * 8, state="unacknowledged", priority="danger", measured_at_us=at_us,
-        capture_boot=3, capture_sequence=400, score=1.7, limit=0.55, zone="B", reason=title, diagnosis=diagnosis,
+        capture_boot=3, capture_sequence=400, score=1.7, limit=0.55, zone="A", reason=title, diagnosis=diagnosis,
         findings=(
             Finding(
                 label="outer", speaks_for=True, value=31.0, unit="dB",
@@ -358,7 +361,7 @@ def _write_pump_case(connection: Connection, rng: np.random.Generator, now_us: i
             ),
             Finding(label="outer", speaks_for=True, text="no sidebands at shaft speed: the damage does not turn"),
             Finding(label="looseness", speaks_for=True, value=0.09, text="looseness is also possible (9%)"),
-            Finding(label="outer", speaks_for=False, text="velocity is still in zone B: no damage beyond the bearing"),
+            Finding(label="outer", speaks_for=False, text="velocity is still in zone A: no damage beyond the bearing"),
         ),
         contributions=(
             Contribution(name="envelope up", axis=0, low_hz=79.0, high_hz=100.0, share=0.34),

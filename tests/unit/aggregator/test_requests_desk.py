@@ -238,7 +238,9 @@ def test_closed_case_named_by_number_still_takes_a_note_but_no_acknowledgement(o
         ("maintenance", {"machine": "fan-01"}, "fan-01"),
     ],
 )
-def test_what_cannot_be_done_is_refused_in_words(office: Office, action: Action, more: dict[str, Any], why: str) -> None:
+def test_what_cannot_be_done_is_refused_in_words(
+    office: Office, action: Action, more: dict[str, Any], why: str
+) -> None:
     row = office.row(office.ask(action, **more))
     assert row.state == "refused"
     assert why in row.answer

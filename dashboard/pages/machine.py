@@ -1,0 +1,177 @@
+"""This file knows the machine's page: what is wrong, how sure, since when, what speaks for and against, what was done.
+
+The analysis is a snapshot: it stands still while a person reads it, and says when there is newer data.
+"""
+
+from dataclasses import dataclass
+
+import streamlit as st
+
+from dashboard import runtime, words
+from dashboard.condition import Condition, judge
+from dashboard.errors import DatabaseUnavailable
+from dashboard.pages.case_desk import show_case_desk
+from dashboard.pages.explaining import explain_unavailable
+from dashboard.pages.index import overview_page
+from dashboard.pages.live import staleness
+from dashboard.pages.spectra import show_spectra
+from dashboard.pages.trends import show_trends
+from dashboard.pages.verdict import show_points, show_verdict
+from dashboard.queries.machine import (
+    CaseEvent,
+    EvidenceEntry,
+    count_newer,
+    read_cases,
+    read_events,
+    read_evidence_list,
+    read_verdict,
+)
+from dashboard.queries.plant import read_machine, read_trends
+from dashboard.queries.records import CaseRecord, MachineRecord
+from dashboard.runtime import Dashboard
+from schemas.messages import Alarm
+
+_KEPT = "machine_snapshot"
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """Everything the page shows of one machine, of one moment."""
+
+    machine: MachineRecord
+    condition: Condition
+    verdict: Alarm | None
+    cases: tuple[CaseRecord, ...]
+    events: tuple[CaseEvent, ...]
+    evidence: tuple[EvidenceEntry, ...]
+    taken_us: int
+
+
+def show_machine() -> None:
+    """Show the machine named in the address."""
+    board = runtime.current()
+    name = st.query_params.get("machine")
+    st.page_link(overview_page(), label="All machines", icon=":material/arrow_back:")
+    try:
+        if not name:
+            _choose(board)
+            return
+        snapshot = _snapshot(board, name)
+    except DatabaseUnavailable as problem:
+        explain_unavailable(problem, shown_url=board.reader.shown_url)
+        return
+    if snapshot is None:
+        st.header("This site knows no such machine")
+        st.markdown(
+            f"No machine is called {words.plain(name)} here. It may have been renamed, or the link is of another site."
+        )
+        return
+    _show(board, snapshot)
+
+
+def take_snapshot(board: Dashboard, name: str) -> Snapshot | None:
+    """Read everything about a machine at one moment; None if the site does not know it.
+
+    Raises:
+        DatabaseUnavailable: The database cannot be read.
+    """
+    with board.reader.read() as connection:
+        found = read_machine(connection, name)
+        if found is None:
+            return None
+        judged = [point.point for point in found.points if point.latest and point.latest.score is not None]
+        trends = read_trends(connection, judged)
+        steepest = max(trends, key=lambda trend: trend.ratios[-1], default=None)
+        case_id = None if found.case is None else found.case.case_id
+        now_us = board.now_us()
+        return Snapshot(
+            machine=found,
+            condition=judge(found, steepest, staleness(board), now_us),
+            verdict=read_verdict(connection, name, case_id) if case_id is not None else None,
+            cases=tuple(read_cases(connection, name)),
+            events=() if case_id is None else tuple(read_events(connection, case_id)),
+            evidence=tuple(read_evidence_list(connection, name)),
+            taken_us=now_us,
+        )
+
+
+def _snapshot(board: Dashboard, name: str) -> Snapshot | None:
+    kept = st.session_state.get(_KEPT)
+    if isinstance(kept, Snapshot) and kept.machine.machine == name:
+        return kept
+    fresh = take_snapshot(board, name)
+    st.session_state[_KEPT] = fresh
+    return fresh
+
+
+def _choose(board: Dashboard) -> None:
+    from dashboard.pages.live import judge_plant, read_live_plant
+
+    conditions = judge_plant(board, read_live_plant(board))
+    st.header("Which machine?")
+    if not conditions:
+        st.markdown("No machine has reported yet.")
+        return
+    titles = {condition.machine: f"{condition.title} ({condition.machine})" for condition in conditions}
+    chosen = st.selectbox(
+        "Machine", list(titles), format_func=lambda key: titles[key], index=None, placeholder="Choose"
+    )
+    if chosen:
+        st.query_params["machine"] = chosen
+        st.rerun()
+
+
+def _show(board: Dashboard, snapshot: Snapshot) -> None:
+    condition, machine = snapshot.condition, snapshot.machine
+    st.header(words.plain(condition.title))
+    with st.container(horizontal=True, vertical_alignment="center", gap="medium"):
+        st.markdown(condition.level.text, width="content")
+        st.caption(f"{machine.machine} · {_facts(machine)}", width="content")
+    st.fragment(_freshness, run_every=board.settings.live.refresh_s)(machine.machine, snapshot.taken_us)
+    if condition.stale:
+        age = "never" if condition.age_s is None else words.age(condition.age_s)
+        st.warning(
+            f"**Stale**: last data {age}. What follows is the past; the state of this machine is not known.",
+            icon=":material/schedule:",
+        )
+    left, right = st.columns([3, 2], gap="large")
+    with left:
+        show_verdict(condition, machine, snapshot.verdict, now_us=snapshot.taken_us)
+    with right:
+        show_case_desk(board, snapshot.machine, snapshot.cases, snapshot.events, forget=_forget)
+    show_points(machine, staleness(board), now_us=snapshot.taken_us)
+    show_trends(board, machine, snapshot.cases, until_us=snapshot.taken_us)
+    show_spectra(board, machine, snapshot.evidence, condition)
+
+
+def _facts(machine: MachineRecord) -> str:
+    parts = [f"criticality {machine.criticality} of 5"]
+    plate = machine.nameplate
+    if plate is not None:
+        parts += [words.number(plate.power_kw, "kW")] if plate.power_kw else []
+        parts += [f"{plate.rpm:.0f} rpm by nameplate"] if plate.rpm else []
+        parts += [f"{plate.foundation} foundation"] if plate.foundation else []
+        parts += [f"bearing {words.plain(plate.bearing.name)}"] if plate.bearing and plate.bearing.name else []
+    return " · ".join(parts)
+
+
+def _freshness(machine_name: str, taken_us: int) -> None:
+    board = runtime.current()
+    age = words.age((board.now_us() - taken_us) / 1e6)
+    try:
+        with board.reader.read() as connection:
+            points, newest_us = count_newer(connection, machine_name, received_after_us=taken_us)
+    except DatabaseUnavailable as problem:
+        st.caption(f"Snapshot of {age}; newer data is not known of: {words.plain(problem.detail)}")
+        return
+    with st.container(horizontal=True, vertical_alignment="center"):
+        st.caption(f"Snapshot taken {age}: it stands still while you read.", width="content")
+        if points and newest_us is not None:
+            when = words.age((board.now_us() - newest_us) / 1e6)
+            if st.button(f"New data {when} · show it", key="show_new", icon=":material/refresh:"):
+                _forget()
+                st.rerun()
+
+
+def _forget() -> None:
+    st.session_state.pop(_KEPT, None)

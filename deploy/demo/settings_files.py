@@ -1,0 +1,95 @@
+"""This file knows the settings of every part of the demonstration plant: ordinary settings, only at a quicker pace."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Literal
+
+from deploy.demo.names import AggregatorPlace, DemoPlant, GatewayPlace
+from deploy.demo.ports import HOST
+from deploy.demo.toml_text import toml_text
+from schemas.database import sqlite_url
+
+SITE_ROUND_S = 15.0
+ENTERPRISE_ROUND_S = 15.0
+STATUS_S = 1.0
+ServedBy = Literal["mosquitto", "embedded"]
+
+
+def write_aggregator_settings(plant: DemoPlant, place: AggregatorPlace, by: ServedBy) -> None:
+    """Write site.toml or enterprise.toml."""
+    own = place.own_bundle.relative_to(place.folder)
+    is_site = place.role == "site"
+    learning: dict[str, object] = {
+        "round_interval_s": SITE_ROUND_S if is_site else ENTERPRISE_ROUND_S,
+        "deadline_s": 20.0 if is_site else 40.0,
+        "min_members": len(plant.gateways_of(place.name)) if is_site else len(plant.sites),
+    }
+    table: dict[str, object] = {
+        "role": place.role,
+        "name": place.name,
+        "folder": "var",
+        "broker": _broker(own, place.broker_port, by, user=place.name, stem=place.role),
+        "broker_server": {"kind": by, "host": HOST, "port": place.broker_port},
+        "learning": learning,
+    }
+    if is_site:
+        uplink = place.uplink_bundle.relative_to(place.folder)
+        broker = _broker(uplink, plant.enterprise.broker_port, by, user=place.name, stem="site")
+        table["uplink"] = {"enterprise": plant.enterprise.name, "broker": broker}
+        table["offline_after_s"] = 10.0
+        table["machines"] = [plate for gateway in plant.gateways_of(place.name) for plate in gateway.machines]
+    _write(place.settings_file, table, f"The {place.role} {place.name} of the demonstration plant.")
+
+
+def write_gateway_settings(place: GatewayPlace, broker_port: int, by: ServedBy) -> None:
+    """Write gateway.toml into the bundle."""
+    table: dict[str, object] = {
+        "site": place.site,
+        "gateway": place.name,
+        "status_interval_s": STATUS_S,
+        "broker": _broker(Path(), broker_port, by, user=place.name, stem="gateway"),
+        "store": {"folder": "var", "raw_bytes": 256 << 20},
+        "commissioning": {"captures": place.commissioning_captures},
+        "machines": list(place.machines),
+    }
+    _write(place.folder / "gateway.toml", table, f"Gateway {place.name} at {place.site}.")
+
+
+def write_sensor_settings(
+    place: GatewayPlace, broker_port: int, by: ServedBy, *, seed: int, more: Mapping[str, object]
+) -> None:
+    """Write sim.toml: the sensors beside one gateway; `more` says what they play."""
+    table: dict[str, object] = {
+        "site": place.site,
+        "gateway": place.name,
+        "client_id": place.sensors,
+        "seed": seed,
+        "broker": _broker(Path(), broker_port, by, user=place.sensors, stem="sensors"),
+        **more,
+    }
+    _write(place.sensors_folder / "sim.toml", table, f"The sensors beside gateway {place.name}.")
+
+
+def write_dashboard_settings(place: AggregatorPlace) -> None:
+    """Write dashboard.toml of a site."""
+    table = {
+        "title": f"Site {place.name}",
+        "database_url": sqlite_url(place.database),
+        "port": place.dashboard_port,
+        "signing_key_file": "signing.key",
+        "live": {"refresh_s": 2.0},
+    }
+    _write(place.dashboard_folder / "dashboard.toml", table, f"The screen of site {place.name}.")
+
+
+def _broker(bundle: Path, port: int, by: ServedBy, *, user: str, stem: str) -> dict[str, object]:
+    where: dict[str, object] = {"host": HOST, "port": port, "keepalive_s": 10}
+    if by == "mosquitto":
+        files = {"ca_file": "ca.crt", "certificate_file": f"{stem}.crt", "key_file": f"{stem}.key"}
+        return where | {name: str(bundle / file) for name, file in files.items()}
+    return where | {"username": user, "password_file": str(bundle / "password")}
+
+
+def _write(path: Path, table: Mapping[str, object], heading: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(toml_text(table, heading=f"{heading} Written by `make demo`, anew at every start."))

@@ -1,0 +1,37 @@
+"""A dashboard for tests: its own keys and token in a folder, a clock that stands, any database."""
+
+from pathlib import Path
+
+from dashboard.access import create_token
+from dashboard.runtime import Dashboard
+from dashboard.settings import DashboardSettings
+from schemas.database import sqlite_url
+from schemas.settings import read_secret
+from schemas.signing import Signer
+from tests.support.site_database import NOW_US
+
+
+def make_dashboard(
+    folder: Path, database: Path, *, now_us: int = NOW_US, role: str = "technician", allow_without_token: bool = False
+) -> Dashboard:
+    """Put a dashboard together in a folder."""
+    settings = DashboardSettings.model_validate(
+        {
+            "title": "Werk Nord",
+            "database_url": sqlite_url(database),
+            "signing_key_file": folder / "dashboard.key",
+            "access": {
+                "token_file": folder / "access.token",
+                "token_role": role,
+                "allow_without_token": allow_without_token,
+            },
+        }
+    )
+    Signer.generate().save(settings.signing_key_file)
+    create_token(settings.access.token_file)
+    return Dashboard.build(settings, now_us=lambda: now_us, now_s=lambda: now_us / 1e6)
+
+
+def token_of(board: Dashboard) -> str:
+    """The token that opens it."""
+    return read_secret(board.settings.access.token_file)
