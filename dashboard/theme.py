@@ -8,7 +8,7 @@ from dashboard.settings import DashboardSettings
 # as text, except the yellow, which never stands without shape, letter and word.
 LIGHT = {
     "primaryColor": "#3d5a80", "backgroundColor": "#f7f7f5", "secondaryBackgroundColor": "#e9e9e5",
-    "textColor": "#22252a", "borderColor": "#d3d3cd", "redColor": "#c1121f", "orangeColor": "#c25400",
+    "textColor": "#22252a", "borderColor": "#d3d3cd", "redColor": "#c1121f", "orangeColor": "#b64d00",
     "yellowColor": "#a17c00", "blueColor": "#1f5fa8", "violetColor": "#5442b8", "grayColor": "#6b7078",
     "greenColor": "#6b7078",
 }  # fmt: skip

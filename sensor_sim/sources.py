@@ -22,6 +22,7 @@ from sensor_sim.errors import SourceRejected
 
 MAX_FILE_BYTES = 1 << 30
 MAX_VALUES = 1 << 28
+MAX_SCALE_G, MAX_RPM = 1e3, 1e6  # what a capture can say
 CWRU_CHANNELS = ("DE", "FE", "BA")
 TIME_COLUMNS = frozenset({"t", "time", "time_s", "timestamp", "seconds"})
 _CWRU_SIGNAL = re.compile(r"(?:X\d+_)?(DE|FE|BA)(?:_time)?")
@@ -96,8 +97,7 @@ def _read_npz(path: Path, rate_hz: float | None, scale_g: float | None) -> Sourc
     counts, scale = recording.counts, recording.scale_g * factor
     if counts.dtype != np.int16 or (scale <= 0).any():
         counts, scale = _quantised(path, recording.counts * scale[:, None])
-    rpm = recording.rpm if recording.rpm >= 0 else math.nan
-    return Source(path, counts, scale, recording.sample_rate_hz, recording.start_s, names, rpm)
+    return Source(path, counts, scale, recording.sample_rate_hz, recording.start_s, names, recording.rpm)
 
 
 def _read_mat(path: Path, rate_hz: float | None, scale_g: float | None) -> Source:
@@ -187,7 +187,7 @@ def _continuous(
     path: Path, signal_g: NDArray[np.float64], rate_hz: float, names: tuple[str, ...], rpm: float
 ) -> Source:
     counts, scale = _quantised(path, signal_g[None])
-    return Source(path, counts, scale, rate_hz, np.zeros(1), names, rpm if rpm >= 0 else math.nan)
+    return Source(path, counts, scale, rate_hz, np.zeros(1), names, rpm)
 
 
 def _quantised(path: Path, signal_g: NDArray[Any]) -> tuple[NDArray[np.int16], NDArray[np.float64]]:
@@ -210,9 +210,17 @@ def _chosen(source: Source, channels: tuple[str, ...]) -> Source:
         rows = [source.channels.index(name) for name in channels]
     if len(rows) > MAX_CHANNELS:
         raise SourceRejected(f"{source.path}: {len(rows)} channels found, {MAX_CHANNELS} allowed; choose some")
-    names = tuple(source.channels[row] for row in rows)
-    counts = source.counts[:, rows]
-    return Source(source.path, counts, source.scale_g[rows], source.sample_rate_hz, source.start_s, names, source.rpm)
+    names, scale_g = tuple(source.channels[row] for row in rows), source.scale_g[rows]
+    if not 0.1 <= source.sample_rate_hz <= MAX_SAMPLE_RATE_HZ:
+        raise SourceRejected(
+            f"{source.path}: {source.sample_rate_hz:g} samples a second found, 0.1 to {MAX_SAMPLE_RATE_HZ:g} allowed"
+        )
+    if scale_g.max() >= MAX_SCALE_G:
+        raise SourceRejected(
+            f"{source.path}: {scale_g.max():g} g a count found, below {MAX_SCALE_G:g} allowed; give another --scale-g"
+        )
+    rpm = source.rpm if 0.0 <= source.rpm <= MAX_RPM else math.nan
+    return Source(source.path, source.counts[:, rows], scale_g, source.sample_rate_hz, source.start_s, names, rpm)
 
 
 def _needed_rate(path: Path, rate_hz: float | None) -> float:

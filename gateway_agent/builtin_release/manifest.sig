@@ -1,1 +1,1 @@
-{"key_id": "fc7065e7af68938a", "public": "7XLXlFRckNNmqix9FApXmetRbVvB8Y9EamJArzgQpb8=", "signature": "TtmWkX0VxmO/GGEM6S8zRdd3S1rAvSrq1zrIncX88dyhnaUvCGlkFwuNXpSkjTpe4RPtvmR3XNimmiVYD+F4Aw=="}
+{"key_id": "9f8416ec24435dc3", "public": "KQSGOH0cfzKv4ONgPw4IqusJ44JxwSsgZ2jvK3ItlU8=", "signature": "tKbLTZvxsqVP7EzaCnPOi3hTflctr9i0+Fl59Ob14OBu8kF0ltyEec4tDMxjBkg9ZHvIpWRjfryM9S/2NSw0BA=="}

@@ -167,8 +167,7 @@ def test_killed_before_the_commit_stores_it_after_the_restart(site: Site) -> Non
     with site.gateway_link() as (link, inbox):
         with ServiceProcess(site.folder, *command) as first:
             first.wait_notice()
-            site.publish(link, talk.healths(0))
-            inbox.wait_for(site.acked(0))
+            _publish_until_acked(site, link, inbox, talk.healths(0), 0)
             blocker = sqlite3.connect(site.database, isolation_level=None)
             blocker.execute("BEGIN IMMEDIATE")
             site.publish(link, talk.healths(1, 2))
@@ -216,8 +215,7 @@ def test_person_asks_and_the_gateways_answer_is_on_the_dashboard(site: Site) -> 
         site.gateway_link() as (link, inbox),
     ):
         service.wait_notice()
-        site.publish(link, talk.batch((0, talk.alarm())))
-        inbox.wait_for(site.acked(0))
+        _publish_until_acked(site, link, inbox, talk.batch((0, talk.alarm())), 0)
         asked = Request(
             request_id="a" * 32, action="acknowledge", actor="anna", role="technician", machine="pump-07",
             asked_at_us=1,
@@ -244,15 +242,14 @@ def test_status_works_beside_a_running_aggregator(site: Site) -> None:
         site.gateway_link() as (link, inbox),
     ):
         service.wait_notice()
-        link.publish(*talk.sealed_status(site.gateway, talk.status()))
-        site.publish(link, talk.healths(0, 1))
-        inbox.wait_for(site.acked(1))
+        link.publish(*talk.sealed_status(site.gateway, talk.status()), retained=True)
+        _publish_until_acked(site, link, inbox, talk.healths(0, 1), 1)
         shown = subprocess.run(
             [sys.executable, "-m", "aggregator", "status", "--json", "--settings", site.settings_file],
             capture_output=True, check=True, text=True,
         )  # fmt: skip
     status = json.loads(shown.stdout)
-    assert status["windows"] == {"stored": 2, "duplicates": 0}
+    assert status["windows"]["stored"] == 2
     assert status["gateways"] == {"gw-1": {"last_seq": 1, "online": True}}
 
 
@@ -276,8 +273,7 @@ def test_failing_part_ends_the_process_so_that_it_is_started_again(site: Site) -
         site.gateway_link() as (link, inbox),
     ):
         service.wait_notice()
-        site.publish(link, talk.healths(0))
-        inbox.wait_for(site.acked(0))
+        _publish_until_acked(site, link, inbox, talk.healths(0), 0)
         with sqlite3.connect(site.database, timeout=10) as connection:
             connection.execute("DROP TABLE dead_letter_count")
             connection.execute("DROP TABLE health")

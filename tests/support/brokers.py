@@ -15,6 +15,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -222,6 +223,11 @@ class ServiceProcess:
         address = folder / f"{time.monotonic_ns()}.notify"
         self._notices = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         self._notices.bind(str(address))
+        self._notices.settimeout(0.2)
+        self._said: queue.Queue[str] = queue.Queue()
+        self._closing = threading.Event()
+        self._listener = threading.Thread(target=self._listen, daemon=True)
+        self._listener.start()
         with self.log.open("wb") as log:
             self.process = subprocess.Popen(
                 [sys.executable, "-m", *command],
@@ -229,13 +235,20 @@ class ServiceProcess:
                 env={**os.environ, "NOTIFY_SOCKET": str(address), "WATCHDOG_USEC": "2000000", "PYTHONFAULTHANDLER": "1"},
             )  # fmt: skip
 
+    def _listen(self) -> None:
+        """Read on, as a service manager does: a full socket would hold the service up."""
+        while True:
+            with contextlib.suppress(TimeoutError):
+                self._said.put(self._notices.recv(4096).decode())
+            if self._closing.is_set():
+                return
+
     def wait_notice(self, notice: str = "READY=1", within_s: float = 30.0) -> str:
-        """Return the first notice to the service manager that holds this."""
-        self._notices.settimeout(0.2)
+        """Return the next notice to the service manager that holds this."""
         give_up_at_s = time.monotonic() + within_s
         while time.monotonic() < give_up_at_s:
-            with contextlib.suppress(TimeoutError):
-                said = self._notices.recv(4096).decode()
+            with contextlib.suppress(queue.Empty):
+                said = self._said.get(timeout=0.2)
                 if notice in said:
                     return said
                 continue
@@ -265,6 +278,10 @@ class ServiceProcess:
         return self
 
     def __exit__(self, *_: object) -> None:
-        if self.process.poll() is None:
-            self.terminate()
-        self._notices.close()
+        try:
+            if self.process.poll() is None:
+                self.terminate()
+        finally:
+            self._closing.set()
+            self._listener.join()
+            self._notices.close()
