@@ -39,6 +39,17 @@ def writing(engine: Engine) -> Iterator[Connection]:
         connection.commit()
 
 
+_LASTING = ("no such table", "no such column", "disk I/O error", "malformed", "readonly")
+
+
+def may_pass(error: sa.exc.OperationalError) -> bool:
+    """Tell whether waiting can help: locked, full or away does pass; a missing table or a failed disk does not.
+
+    What an fsync has failed on is never known to be safe again: the process ends and starts from what is on disk.
+    """
+    return not any(word in str(error.orig or error) for word in _LASTING)
+
+
 def alembic_config(scripts: Path | None = None) -> Config:
     """Alembic's settings, without a file: the migrations are part of the package."""
     config = Config()

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 import sqlalchemy as sa
 
+from aggregator.database import may_pass
 from aggregator.historian import Arrived, Historian
 from aggregator.intake import Refused, read
 from aggregator.settings import AggregatorSettings
@@ -156,7 +157,7 @@ class Recorder:
             try:
                 acks = self._historian.store(arrived)
             except sa.exc.OperationalError as error:
-                if "disk I/O error" in str(error):  # what an fsync has failed on is never known to be safe: start anew
+                if not may_pass(error):
                     raise
                 if pause_s == RETRY_FIRST_S:
                     event(log, logging.WARNING, "database_away", problem=str(error.__cause__ or error))
@@ -190,6 +191,8 @@ class Recorder:
         try:
             self._historian.write_lost(lost)
         except sa.exc.OperationalError as error:
+            if not may_pass(error):
+                raise
             event(log, logging.WARNING, "database_away", problem=str(error.__cause__ or error))
             return
         for name in lost:

@@ -189,9 +189,7 @@ class RequestsDesk:
     def _send(self) -> None:
         with self._engine.connect() as connection:
             rows = connection.execute(
-                sa.select(request.c.request_id, request.c.created_at_us, request.c.command).where(
-                    request.c.state == "sent"
-                )
+                sa.select(request.c.request_id, request.c.command).where(request.c.state == "sent")
             ).all()
             away = set(
                 connection.execute(
@@ -201,7 +199,8 @@ class RequestsDesk:
         now_us, now_s = self._now_us(), self._now_s()
         unanswered: dict[str, float] = {}
         for row in rows:
-            if now_us - row.created_at_us > self._settings.patience_s * 1e6:
+            issued_at_us = row.command["commands"][0]["command"]["issued_at_us"]
+            if now_us - issued_at_us > self._settings.patience_s * 1e6:
                 self._give_up(row.request_id)
                 continue
             for item in row.command["commands"]:

@@ -12,7 +12,7 @@ from typing import Protocol
 import sqlalchemy as sa
 from sqlalchemy.engine import Engine
 
-from aggregator.database import open_current
+from aggregator.database import may_pass, open_current
 from aggregator.errors import PartFailed
 from aggregator.historian import Historian
 from aggregator.key_list import WatchedKeys
@@ -78,6 +78,8 @@ class Desk:
                     self._desk.step()
                     away = False
                 except sa.exc.OperationalError as error:
+                    if not may_pass(error):
+                        raise
                     if not away:
                         event(log, logging.WARNING, "database_away", problem=str(error.__cause__ or error))
                     away = True

@@ -16,7 +16,7 @@ from schemas.site_tables import machine
 VERSIONS_READ = ("v0001",)
 """Versions of the site's database whose tables these pages understand."""
 
-PATIENCE_MS = 1500  # a page that waits longer for a lock says so instead
+PATIENCE_MS = 700  # a page that waits longer for a lock says so instead
 _version_table = sa.table("alembic_version", sa.column("version_num", sa.String))
 
 

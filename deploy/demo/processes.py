@@ -9,10 +9,11 @@ import ctypes
 import os
 import secrets
 import signal
+import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -28,11 +29,33 @@ LAST_LINES = 12
 
 @dataclass(slots=True)
 class Running:
-    """One process of the plant."""
+    """One process of the plant.
+
+    Attributes:
+        name: For people, and of its log file.
+        kind: Processes of one kind stop together.
+        log_file: What it says.
+        process: Itself.
+    """
 
     name: str
+    kind: str
     log_file: Path
     process: subprocess.Popen[bytes]
+    _manager: socket.socket
+    _ready: bool = False
+
+    @property
+    def ready(self) -> bool:
+        """Whether it has told its manager, as it would tell systemd, that it is ready."""
+        with contextlib.suppress(BlockingIOError):
+            while not self._ready:
+                self._ready = b"READY=1" in self._manager.recv(4096).split(b"\n")
+        return self._ready
+
+    def close(self) -> None:
+        """Listen to it no more."""
+        self._manager.close()
 
 
 @dataclass(slots=True)
@@ -43,11 +66,14 @@ class Processes:
     mark: str = field(default_factory=lambda: secrets.token_hex(8))
     running: list[Running] = field(default_factory=list)
 
-    def start(self, name: str, module: str, *arguments: str) -> Running:
+    def start(self, name: str, kind: str, module: str, *arguments: str) -> Running:
         """Start `python -m module arguments`, its output into a log file of its name."""
         self.log_folder.mkdir(parents=True, exist_ok=True)
         log_file = self.log_folder / f"{name}.log"
-        prepare = _die_with(os.getpid())
+        address = f"undertone-demo-{self.mark}-{name}"
+        manager = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        manager.setblocking(False)
+        manager.bind(f"\0{address}")
         environment = {key: os.environ[key] for key in _PASSED_ON if key in os.environ}
         with log_file.open("ab") as log:
             process = subprocess.Popen(
@@ -55,11 +81,11 @@ class Processes:
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
-                env=environment | {_MARK: self.mark, "PYTHONUNBUFFERED": "1"},
+                env=environment | {_MARK: self.mark, "NOTIFY_SOCKET": f"@{address}", "PYTHONUNBUFFERED": "1"},
                 start_new_session=True,
-                preexec_fn=prepare,  # noqa: PLW1509 - no thread runs yet when processes are started
+                preexec_fn=_die_with(os.getpid()),  # noqa: PLW1509 - no thread runs yet when processes are started
             )
-        started = Running(name, log_file, process)
+        started = Running(name, kind, log_file, process, manager)
         self.running.append(started)
         return started
 
@@ -83,7 +109,7 @@ class Processes:
         killed: list[str] = []
         waves: list[list[Running]] = []
         for one in reversed(self.running):
-            if waves and _kind(waves[-1][0]) == _kind(one):
+            if waves and waves[-1][0].kind == one.kind:
                 waves[-1].append(one)
             else:
                 waves.append([one])
@@ -98,6 +124,7 @@ class Processes:
                 except subprocess.TimeoutExpired:
                     _kill_group(one.process)
                     killed.append(one.name)
+                one.close()
         self.running.clear()
         return killed
 
@@ -112,10 +139,6 @@ class Processes:
                     command = (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
                     found.append((int(entry.name), command.strip()))
         return found
-
-
-def _kind(one: Running) -> str:
-    return one.name.rpartition("-")[2]
 
 
 def _kill_group(process: subprocess.Popen[bytes]) -> None:
@@ -159,8 +182,3 @@ def wait_until(
             raise StageFailed(f"{what}: not within {within_s:.0f} s; logs are in {processes.log_folder}")
         tick()
     return time.monotonic() - began_s
-
-
-def names_of(running: Sequence[Running]) -> str:
-    """Who runs, for people."""
-    return ", ".join(one.name for one in running)

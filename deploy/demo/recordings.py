@@ -155,8 +155,8 @@ def cast_plant(folder: Path, sites: Iterable[str]) -> tuple[CastSite, ...]:
     playable = [cast for rig in sorted(rigs) if (cast := _cast_rig(rigs[rig])) is not None]
     if not playable:
         raise RecordingsUnfit(
-            f"{folder}: {len(takes)} recordings found, but no healthy one of {2 * MIN_BASELINE_WINDOWS * SHORT_WINDOW_S:g} s "
-            f"or so with a bearing fault ({' or '.join(SHOWN_FAULTS)}) of the same machine, rate, speed and load"
+            f"{folder}: {len(takes)} recordings found, but no healthy one of "
+            f"{2 * MIN_BASELINE_WINDOWS * SHORT_WINDOW_S:g} s or so with a bearing fault ({' or '.join(SHOWN_FAULTS)}) of the same machine, rate, speed and load"
         )
     playable.sort(key=lambda machines: -machines[0].baseline_s)  # the one with most to learn from first
     return tuple(
@@ -196,20 +196,22 @@ def _survey(folder: Path) -> Iterable[Take]:
             yield take
 
 
-def _take(file: Path, folder: Path, keys: Mapping[str, "np.ndarray[tuple[int, ...], np.dtype[np.generic]]"]) -> Take | None:
-    label, rate_hz = str(keys["label"]), float(keys["fs"])  # type: ignore[arg-type]
+def _take(
+    file: Path, folder: Path, keys: Mapping[str, "np.ndarray[tuple[int, ...], np.dtype[np.generic]]"]
+) -> Take | None:
+    label, rate_hz = str(keys["label"]), float(keys["fs"])
     if label not in {"healthy", *SHOWN_FAULTS} or rate_hz < 1000:
         return None
     snapshots, channels, samples = keys["x"].shape
     if snapshots != 1:
         return None
-    rpm, load = float(keys["rpm"]), float(keys["load"])  # type: ignore[arg-type]
+    rpm, load = float(keys["rpm"]), float(keys["load"])
     return Take(
         file=file.relative_to(folder),
         rig=f"{keys['dataset']}: {keys['machine']}",
         condition=(rate_hz, channels, round(rpm / 25) if rpm > 0 else 0, load if math.isfinite(load) else -1.0),
         label=label,
-        severity=float(keys["severity"]),  # type: ignore[arg-type]
+        severity=float(keys["severity"]),
         graded=str(keys["severity_unit"]) == "ordinal",
         seconds=samples / rate_hz,
         rpm=rpm,
@@ -219,7 +221,7 @@ def _take(file: Path, folder: Path, keys: Mapping[str, "np.ndarray[tuple[int, ..
 
 
 def _cast_rig(takes: list[Take]) -> list[CastMachine] | None:
-    """The condition of a rig with most faults to show, the fastest of these; one that stays healthy, and one a fault."""
+    """A machine that stays healthy and one a fault, of the condition with most faults to show; the fastest of these."""
     best: list[CastMachine] = []
     for healthy in sorted((one for one in takes if one.label == "healthy"), key=lambda one: (-one.rpm, one.file)):
         window_s = WINDOW_S if healthy.seconds >= SHORT_RECORD_S else SHORT_WINDOW_S

@@ -1,4 +1,4 @@
-"""This file knows how the simulated plant is dealt out: one scenario, cut so that each gateway's sensors play theirs."""
+"""This file knows how the simulated plant is dealt out: one scenario, cut a gateway at a time."""
 
 import tomllib
 from collections.abc import Mapping, Sequence

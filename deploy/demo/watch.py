@@ -1,8 +1,7 @@
 """This file knows how the plant is: read from the databases of its aggregators, as anybody may beside them."""
 
 import contextlib
-import urllib.error
-import urllib.request
+import http.client
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -35,9 +34,10 @@ class SiteSeen:
         points: All points.
         alarmed: Machines for which an alarm was ever raised.
         cases: Machine to the words of its open case.
-        fleet: Fleet version to the release that brought it to this site: (version, digest).
+        fleet: Version of the enterprise's release to that which brought it to this site's gateways.
         current: Version of the current release.
         rounds: Rounds that led to a release.
+        learners: Gateways whose updates were ever taken.
     """
 
     captures: int
@@ -49,6 +49,7 @@ class SiteSeen:
     fleet: dict[int, int]
     current: int
     rounds: int
+    learners: frozenset[str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +59,7 @@ class EnterpriseSeen:
     releases: dict[int, frozenset[str]]
 
 
-NOTHING = SiteSeen(0, {}, 0, 0, frozenset(), {}, {}, 0, 0)
+NOTHING = SiteSeen(0, {}, 0, 0, frozenset(), {}, {}, 0, 0, frozenset())
 
 
 @contextlib.contextmanager
@@ -121,6 +122,7 @@ def _site(connection: Connection) -> SiteSeen:
         rounds=run(
             sa.select(sa.func.count()).select_from(learning_round).where(learning_round.c.state == "released")
         ).scalar_one(),
+        learners=frozenset(run(sa.select(round_update.c.member).where(round_update.c.accepted).distinct()).scalars()),
     )
 
 
@@ -136,12 +138,16 @@ def _merged(connection: Connection) -> dict[int, frozenset[str]]:
     return {version: frozenset(names) for version, names in members.items()}
 
 
-def page_answers(address: str) -> bool:
+def page_answers(host: str, port: int) -> bool:
     """Whether a dashboard answers: its page, and its own word that it is well."""
+    connection = http.client.HTTPConnection(host, port, timeout=5)
     try:
-        with urllib.request.urlopen(address, timeout=5) as page:
-            served = page.status == 200 and b"<html" in page.read(65536).lower()
-        with urllib.request.urlopen(f"{address.rstrip('/')}/_stcore/health", timeout=5) as word:
-            return served and word.read(100).strip().lower() == b"ok"
-    except (urllib.error.URLError, OSError):
+        connection.request("GET", "/")
+        page = connection.getresponse()
+        served = page.status == http.HTTPStatus.OK and b"<html" in page.read().lower()
+        connection.request("GET", "/_stcore/health")
+        return served and connection.getresponse().read().strip().lower() == b"ok"
+    except (http.client.HTTPException, OSError):
         return False
+    finally:
+        connection.close()

@@ -5,6 +5,7 @@ import sqlite3
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -242,7 +243,7 @@ def test_status_works_beside_a_running_aggregator(site: Site) -> None:
         site.gateway_link() as (link, inbox),
     ):
         service.wait_notice()
-        link.publish(*talk.sealed_status(site.gateway, talk.status()), retained=True)
+        link.publish(*talk.sealed_status(site.gateway, talk.status(at_us=time.time_ns() // 1000)), retained=True)
         _publish_until_acked(site, link, inbox, talk.healths(0, 1), 1)
         shown = subprocess.run(
             [sys.executable, "-m", "aggregator", "status", "--json", "--settings", site.settings_file],

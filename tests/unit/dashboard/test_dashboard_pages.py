@@ -107,7 +107,9 @@ def test_overview_lists_worst_first_with_reason_and_age(board):
     assert found[1]["work"] == "seen by M. Weber"
     assert found[3]["reason"] == "no data for 5 h, expected every 10 min: state not known"
     assert found[3]["stale"]
-    assert found[4]["reason"] == "learning what is healthy (12 of 20 captures); until then only velocity zones are judged"
+    assert (
+        found[4]["reason"] == "learning what is healthy (12 of 20 captures); until then only velocity zones are judged"
+    )
     assert all(row["age"].endswith("ago") for row in found)
 
 

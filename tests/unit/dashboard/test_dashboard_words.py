@@ -20,7 +20,14 @@ def test_age_is_said_in_the_unit_that_matters(seconds, said):
 
 @pytest.mark.parametrize(
     ("value", "said"),
-    [(None, "–"), (math.nan, "–"), (0.0, "0 mm/s"), (1.234, "1.23 mm/s"), (0.0123, "0.0123 mm/s"), (1480.2, "1480 mm/s")],
+    [
+        (None, "–"),
+        (math.nan, "–"),
+        (0.0, "0 mm/s"),
+        (1.234, "1.23 mm/s"),
+        (0.0123, "0.0123 mm/s"),
+        (1480.2, "1480 mm/s"),
+    ],
 )
 def test_number_has_its_unit_and_a_missing_one_is_no_zero(value, said):
     assert words.number(value, "mm/s") == said

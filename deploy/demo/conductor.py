@@ -1,0 +1,248 @@
+"""This file knows in which order the plant comes up, what is watched while it runs, and how it goes down."""
+
+import json
+import subprocess
+import sys
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+from aggregator.broker_files import find_mosquitto
+from deploy.demo.checks import Checks, Sight, alarms_of
+from deploy.demo.errors import Interrupted, StageFailed
+from deploy.demo.joining import enrol_everybody
+from deploy.demo.names import AggregatorPlace, GatewayPlace
+from deploy.demo.plan import Plan
+from deploy.demo.ports import HOST, is_free
+from deploy.demo.processes import Processes, Running, wait_until
+from deploy.demo.settings_files import ServedBy
+from deploy.demo.story import Story
+from deploy.demo.watch import look_at_enterprise, look_at_site, page_answers
+from schemas.settings import read_secret
+
+COME_UP_WITHIN_S = 60.0
+CHECK_WITHIN_S = 165.0
+SETTLE_S = 5.0  # after everything holds: time for an alarm that nobody ordered
+LOOK_S = 1.0
+LIVE_EVERY_S = 4.0
+TICK_S = 0.2
+
+
+class Conductor:
+    """Brings one plant up, watches it, and takes it down."""
+
+    def __init__(self, plan: Plan, story: Story, stop: threading.Event) -> None:
+        self._plan = plan
+        self._plant = plan.plant
+        self._story = story
+        self._stop = stop
+        self._by: ServedBy = "mosquitto" if find_mosquitto() else "embedded"
+        self._sensors_began_s = 0.0
+        self.processes = Processes(self._plant.folder / "logs")
+
+    def bring_up(self) -> None:
+        """Start everything in order; each stage waits until the last one is ready.
+
+        Raises:
+            StageFailed: Something did not come up.
+            Interrupted: Somebody asked us to stop.
+        """
+        story, plant = self._story, self._plant
+        how = "mosquitto, a certificate and an access list each" if self._by == "mosquitto" else (
+            "the embedded broker, loopback only, a password each; mosquitto is not installed"
+        )  # fmt: skip
+        story.say(f"Broker: {how}. Files and logs: {plant.folder}")
+        self._plan.write_settings(self._by)
+        enrolled = enrol_everybody(plant)
+        story.stage(f"{enrolled} enrolled, by `aggregator enroll`" if enrolled else "everybody is enrolled already")
+        self._start_brokers()
+        self._start_aggregators()
+        self._start_gateways_and_screens()
+        for sensors in self._plan.sensors:
+            self.processes.start(sensors.gateway.sensors, "sensors", "sensor_sim", *sensors.arguments)
+        self._sensors_began_s = story.elapsed_s
+        machines = sum(len(one.gateway.machines) for one in self._plan.sensors)
+        story.stage(f"sensors of {machines} machines measure")
+        for words in plant.expected.words:
+            story.say(words)
+        for site in plant.sites:
+            story.say(f"Site {site.name}: {self.screen_address(site)}")
+
+    def screen_address(self, site: AggregatorPlace) -> str:
+        """The address of a site's screen, with its token."""
+        token = read_secret(site.dashboard_folder / "access.token")
+        return f"{_page(site)}?token={token}"
+
+    def look(self) -> Sight:
+        """See how everything is."""
+        return Sight(
+            {site.name: look_at_site(site) for site in self._plant.sites},
+            look_at_enterprise(self._plant.enterprise),
+            {site.name: _answers(site) for site in self._plant.sites},
+        )
+
+    def watch(self) -> None:
+        """Tell how the plant is until somebody stops us."""
+        told: set[tuple[str, str]] = set()
+        releases = 0
+        since_live_s = 0.0
+        while True:
+            self.processes.require_alive()
+            sight = self.look()
+            for site, machine in sorted(alarms_of(sight) - told):
+                told.add((site, machine))
+                words = sight.sites[site].cases.get(machine, "")
+                self._story.happened(f"ALARM at site {site}: {machine}. {words}".rstrip())
+            merged = max(sight.enterprise.releases, default=0)
+            if merged > releases:
+                who = " and ".join(sorted(sight.enterprise.releases[merged]))
+                self._story.happened(f"the enterprise has merged what {who} learnt: release {merged}")
+                releases = merged
+            if self._story.elapsed_s - since_live_s >= LIVE_EVERY_S:
+                since_live_s = self._story.elapsed_s
+                self._story.live(_in_words(sight))
+            self._pause(LOOK_S)
+
+    def check(self) -> None:
+        """Wait until every promise holds, and see that nothing else happened.
+
+        Raises:
+            StageFailed: A promise does not hold in time, or an alarm came that nobody ordered.
+        """
+        checks = Checks(self._plant)
+        settled_at_s: float | None = None
+        while settled_at_s is None or self._story.elapsed_s < settled_at_s:
+            self.processes.require_alive()
+            sight = self.look()
+            judged = checks.judge(sight)
+            for words in checks.newly_held(judged):
+                self._story.stage(f"ok: {words}")
+            wrong = checks.false_alarms(sight)
+            if wrong:
+                raise StageFailed(f"alarm without a fault: {', '.join(f'{m} at {s}' for s, m in sorted(wrong))}")
+            if settled_at_s is None and all(judged.values()):
+                settled_at_s = self._story.elapsed_s + SETTLE_S
+            if settled_at_s is None and self._story.elapsed_s > CHECK_WITHIN_S:
+                missing = "; ".join(words for words, holds in judged.items() if not holds)
+                raise StageFailed(f"not within {CHECK_WITHIN_S:.0f} s: {missing}. {_in_words(sight)}")
+            self._pause(LOOK_S)
+        self._story.stage("ok: no other machine has an alarm")
+        self._ask_gateways(sight)
+
+    def wait_for_alarm(self) -> tuple[AggregatorPlace, str]:
+        """Wait for the first alarm that was ordered; return where it is.
+
+        Raises:
+            StageFailed: It did not come.
+        """
+        site, machine = sorted(self._plant.expected.failing)[0]
+        place = next(one for one in self._plant.sites if one.name == site)
+        within_s = self._plant.expected.begins_s + CHECK_WITHIN_S
+        self._wait(f"alarm of {machine}", lambda: machine in look_at_site(place).alarmed, within_s=within_s)
+        self._story.stage(f"alarm of {machine}")
+        return place, machine
+
+    def take_down(self) -> None:
+        """Stop everything in order, and see that nothing is left.
+
+        Raises:
+            StageFailed: Something had to be killed, or is left.
+        """
+        count = len(self.processes.running)
+        killed = self.processes.stop()
+        left = self.processes.left_behind()
+        if killed or left:
+            raise StageFailed(f"had to be killed: {killed or 'none'}; left behind: {left or 'none'}")
+        self._story.stage(f"{count} processes stopped, none is left")
+
+    def _start_brokers(self) -> None:
+        started = []
+        for place in self._plant.aggregators:
+            if not is_free(place.broker_port):
+                raise StageFailed(f"port {place.broker_port} has been taken meanwhile; start again")
+            started.append(self._aggregator(place, "broker"))
+        self._wait_ready("brokers", started)
+        ports = ", ".join(f"{place.name} {HOST}:{place.broker_port}" for place in self._plant.aggregators)
+        self._story.stage(f"brokers serve: {ports}")
+
+    def _start_aggregators(self) -> None:
+        self._wait_ready("aggregators", [self._aggregator(place, "run") for place in self._plant.aggregators])
+        self._story.stage(f"aggregators run: {', '.join(f'{p.role} {p.name}' for p in self._plant.aggregators)}")
+
+    def _start_gateways_and_screens(self) -> None:
+        for site in self._plant.sites:
+            file = str(site.dashboard_folder / "dashboard.toml")
+            self.processes.start(f"{site.name}-dashboard", "dashboard", "dashboard", "run", "--settings", file)
+        started = [
+            self.processes.start(one.name, "gateway", "gateway_agent", "run", "--settings", _settings_of(one))
+            for one in self._plant.gateways
+        ]
+        self._wait_ready("gateways", started)
+        self._wait("gateways online", self._all_online)
+        self._story.stage(f"gateways are online: {', '.join(one.name for one in self._plant.gateways)}")
+        self._wait("screens", lambda: all(_answers(site) for site in self._plant.sites))
+        self._story.stage("screens answer")
+
+    def _aggregator(self, place: AggregatorPlace, command: str) -> Running:
+        kind = "broker" if command == "broker" else "aggregator"
+        return self.processes.start(
+            f"{place.name}-{kind}", kind, "aggregator", command, "--settings", str(place.settings_file)
+        )
+
+    def _all_online(self) -> bool:
+        return all(
+            {name for name, seen in look_at_site(site).gateways.items() if seen.online}
+            >= {one.name for one in self._plant.gateways_of(site.name)}
+            for site in self._plant.sites
+        )
+
+    def _ask_gateways(self, sight: Sight) -> None:
+        """Hear from the gateways themselves which release they run."""
+        asked = [
+            (one, subprocess.Popen(
+                [sys.executable, "-m", "gateway_agent", "status", "--json", "--settings", _settings_of(one)],
+                stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True,
+            ))
+            for one in self._plant.gateways
+        ]  # fmt: skip
+        said = []
+        for gateway, process in asked:
+            answer, _ = process.communicate(timeout=COME_UP_WITHIN_S)
+            version = json.loads(answer)["release"]["version"] if process.returncode == 0 else -1
+            first = min(sight.sites[gateway.site].fleet.values())
+            if version < first:
+                raise StageFailed(f"gateway {gateway.name} itself says it runs release {version}, {first} expected")
+            said.append(f"{gateway.name} {version}")
+        self._story.stage(f"ok: by their own word the gateways run releases {', '.join(said)}")
+
+    def _wait_ready(self, what: str, started: list[Running]) -> None:
+        self._wait(what, lambda: all(one.ready for one in started))
+
+    def _wait(self, what: str, holds: Callable[[], bool], *, within_s: float = COME_UP_WITHIN_S) -> None:
+        wait_until(what, holds, within_s=within_s, processes=self.processes, tick=lambda: self._pause(TICK_S))
+
+    def _pause(self, seconds: float) -> None:
+        if self._stop.wait(seconds):
+            raise Interrupted
+
+
+def _page(site: AggregatorPlace) -> str:
+    return f"http://{HOST}:{site.dashboard_port}/"
+
+
+def _answers(site: AggregatorPlace) -> bool:
+    return site.dashboard_port is not None and page_answers(HOST, site.dashboard_port)
+
+
+def _settings_of(gateway: GatewayPlace) -> str:
+    return str(Path(gateway.folder) / "gateway.toml")
+
+
+def _in_words(sight: Sight) -> str:
+    parts = []
+    for name, seen in sight.sites.items():
+        cases = f"{len(seen.cases)} case{'s' if len(seen.cases) != 1 else ''}" if seen.cases else "all sound"
+        learnt = "" if seen.ready_points == seen.points else f", {seen.ready_points} of {seen.points} points learnt"
+        parts.append(f"{name}: {seen.captures} captures, {cases}{learnt}, release {seen.current}")
+    merged = len(sight.enterprise.releases)
+    return " | ".join([*parts, f"{merged} merge{'s' if merged != 1 else ''} of sites"])

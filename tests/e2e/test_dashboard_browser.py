@@ -1,0 +1,303 @@
+"""The dashboard as a person has it: a real process, a real browser, a plant whose story is known.
+
+Needs Chromium (`apt-get install chromium`); skips loudly without.
+"""
+
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+from sqlalchemy.engine import Engine
+
+from schemas.database import sqlite_url
+from schemas.requests import REQUEST_TOPIC, Request
+from schemas.signing import KeyRing
+from schemas.site_tables import machine_case, point, request
+from tests.support.brokers import free_port, wait_for_port
+from tests.support.site_database import build_site_database, open_case
+
+pytest.importorskip("playwright.sync_api", reason="playwright is not installed: no browser is driven")
+from playwright.sync_api import Browser, BrowserContext, Locator, Page, expect, sync_playwright  # noqa: E402
+
+CHROMIUM = next(filter(None, (shutil.which(name) for name in ("chromium", "chromium-browser", "google-chrome"))), None)
+ARGUMENTS = (
+    "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
+    "--disable-background-networking", "--disable-component-update", "--disable-sync",
+)  # fmt: skip
+PATIENCE_MS = 15_000
+
+pytestmark = pytest.mark.skipif(
+    CHROMIUM is None, reason="NO CHROMIUM FOUND: the screen is not tested; apt-get install chromium"
+)
+
+
+@dataclass
+class Plant:
+    """A running dashboard and the database behind it."""
+
+    address: str
+    link: str
+    folder: Path
+    database: Path
+    engine: Engine
+
+
+@pytest.fixture(scope="module")
+def plant(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Plant]:
+    folder = tmp_path_factory.mktemp("screen")
+    database = folder / "site.db"
+    engine = build_site_database(database, now_us=time.time_ns() // 1000, days=4.0)
+    port = free_port()
+    (folder / "dashboard.toml").write_text(
+        f'title = "Werk Nord"\ndatabase_url = "{sqlite_url(database)}"\nport = {port}\n[live]\nrefresh_s = 1.0\n'
+    )
+    output = folder / "output.txt"
+    with output.open("wb") as sink:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "dashboard", "run", "--settings", str(folder / "dashboard.toml")],
+            stdout=sink, stderr=subprocess.STDOUT, cwd=folder,
+        )  # fmt: skip
+        try:
+            wait_for_port(port, process, within_s=30.0)
+            address = f"http://127.0.0.1:{port}/"
+            link = next(word for word in output.read_text().split() if word.startswith(address))
+            yield Plant(address, link, folder, database, engine)
+        finally:
+            process.send_signal(signal.SIGTERM)
+            try:
+                process.wait(10.0)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+            engine.dispose()
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    with sync_playwright() as playwright:
+        opened = playwright.chromium.launch(executable_path=CHROMIUM, args=list(ARGUMENTS))
+        yield opened
+        opened.close()
+
+
+@pytest.fixture
+def context(browser: Browser) -> Iterator[BrowserContext]:
+    opened = new_context(browser)
+    yield opened
+    opened.close()
+
+
+def new_context(browser: Browser, *, width: int = 1280, scheme: str = "light", touch: bool = False) -> BrowserContext:
+    opened = browser.new_context(
+        viewport={"width": width, "height": 900}, color_scheme=scheme, has_touch=touch, timezone_id="Europe/Berlin"
+    )
+    opened.set_default_timeout(PATIENCE_MS)
+    return opened
+
+
+def enter(context: BrowserContext, plant: Plant, path: str = "") -> Page:
+    """Come in by the link, as on the first day."""
+    page = context.new_page()
+    token = plant.link.partition("?")[2]
+    page.goto(f"{plant.address}{path}{'&' if '?' in path else '?'}{token}")
+    page.get_by_label("Your name").fill("A. Schmidt")
+    page.get_by_role("button", name="Look").click()
+    return page
+
+
+def rows(page: Page) -> Locator:
+    return page.locator("a.row[data-machine]")
+
+
+def chart(page: Page, title: str) -> Locator:
+    return page.locator(f"canvas[aria-label^='{title}']")
+
+
+def order(page: Page) -> list[str]:
+    return [str(row.get_attribute("data-machine")) for row in rows(page).all()]
+
+
+def expect_drawn(canvas: Locator) -> None:
+    """The canvas has ink of many places on it, not only a frame."""
+    expect(canvas).to_be_visible()
+    inked = canvas.evaluate(
+        """c => { const d = c.getContext('2d').getImageData(0, 0, c.width, c.height).data; let n = 0;
+                  for (let i = 3; i < d.length; i += 4) n += d[i] > 40; return n; }"""
+    )
+    assert inked > 3000
+
+
+def test_from_the_link_to_the_line_that_proves_it_in_three_clicks(context, plant):
+    foreign: list[str] = []
+    context.on(
+        "request",
+        lambda r: foreign.append(r.url) if not re.match(r"(http|ws)://127\.0\.0\.1|blob:|data:", r.url) else None,
+    )
+    page = enter(context, plant)
+    expect(rows(page).first).to_contain_text("Cooling water pump 7")
+    expect(rows(page).first).to_contain_text("Danger")
+    expect(rows(page).first).to_contain_text("4 of 4 outer race lines stand out of the envelope")
+    assert order(page) == ["pump-07", "fan-03", "mixer-04", "conveyor-11", "compressor-02", "mill-01"]
+    assert "token" not in page.url
+
+    rows(page).first.click()
+    expect(page).to_have_url(re.compile(r"/machine\?machine=pump-07$"))
+    expect(page.get_by_text("Speaks for it")).to_be_visible()
+    envelope = chart(page, "Envelope spectrum")
+    expect(envelope).to_have_attribute("aria-label", re.compile(r"Cursors: BPFO 88\.42 Hz, 2× BPFO, 3× BPFO"))
+    expect_drawn(envelope)
+    expect_drawn(chart(page, "Anomaly score"))
+
+    box = envelope.bounding_box()
+    assert box is not None
+    share = 87.45 / 1000.0
+    envelope.hover(position={"x": 58 + share * (box["width"] - 72), "y": box["height"] / 2})
+    readout = page.locator(".frame", has=envelope).locator(".readout")
+    expect(readout).to_contain_text(re.compile(r"87\.\d+ Hz · 3\.5\d+ orders · 0\.06\d+ g · BPFO -\d\.\d %"))
+    page.get_by_role("button", name="Frequency in Hz or in orders").first.click()
+    expect(page.get_by_role("button", name="Frequency in Hz or in orders").first).to_have_text("orders")
+    assert foreign == []
+
+
+def test_acknowledging_asks_the_site_and_shows_its_answer(context, plant):
+    page = enter(context, plant, "machine?machine=pump-07")
+    page.get_by_label("Note").first.fill("bearing is ordered for Monday")
+    page.get_by_role("button", name="Acknowledge case 1").click()
+    expect(page.get_by_text("acknowledge by A. Schmidt: sent to the site service")).to_be_visible()
+
+    with plant.engine.connect() as connection:
+        row = connection.execute(sa.select(request)).one()
+    ring = KeyRing.load(plant.folder / "dashboard.public.toml")
+    asked = Request.model_validate_json(ring.open(REQUEST_TOPIC, row.sealed, role="dashboard", name="dashboard"))
+    assert (asked.machine, asked.case_id, asked.note) == ("pump-07", 1, "bearing is ordered for Monday")
+
+    with plant.engine.begin() as connection:
+        connection.execute(
+            sa.update(machine_case)
+            .where(machine_case.c.case_id == 1)
+            .values(state="acknowledged", acknowledged_by=asked.actor)
+        )
+        connection.execute(
+            sa.update(request).values(state="done", answer="acknowledged", answered_at_us=time.time_ns() // 1000)
+        )
+    expect(page.get_by_text("acknowledge by A. Schmidt: done at")).to_be_visible()
+    page.get_by_role("button", name="Show the case as it is now").click()
+    expect(page.get_by_text("acknowledged by A. Schmidt", exact=False).first).to_be_visible()
+    expect(page.get_by_role("button", name="Acknowledge case 1")).to_have_count(0)
+
+
+def test_zoom_survives_new_data_and_a_reload_without_signing_in_again(context, plant):
+    page = enter(context, plant, "machine?machine=pump-07")
+    envelope = chart(page, "Envelope spectrum")
+    expect(envelope).to_have_attribute("data-zoomed", "false")
+    envelope.focus()
+    page.keyboard.press("+")
+    page.keyboard.press("+")
+    page.keyboard.press("Shift+ArrowLeft")
+    expect(envelope).to_have_attribute("data-zoomed", "true")
+    view = str(envelope.get_attribute("data-view"))
+    for _ in range(2):
+        with plant.engine.begin() as connection:
+            connection.execute(sa.update(point).values(last_received_us=time.time_ns() // 1000))
+        page.get_by_role("button", name="New data").click()
+        expect(page.get_by_role("button", name="New data")).to_have_count(0)
+        expect(envelope).to_have_attribute("data-view", view)
+    page.reload()
+    expect(chart(page, "Envelope spectrum")).to_have_attribute("data-view", view)
+    assert page.get_by_label("Access token").count() == 0
+
+
+def test_no_row_moves_under_the_pointer_and_a_click_opens_the_machine_it_shows(context, plant):
+    page = enter(context, plant)
+    fan = page.locator("a.row[data-machine='fan-03']")
+    fan.hover()
+    before = order(page)
+    with plant.engine.begin() as connection:
+        open_case(
+            connection, name="mill-01", priority="danger", title="Gear damage likely", diagnosis=(),
+            at_us=time.time_ns() // 1000,
+        )  # fmt: skip
+    expect(page.get_by_text("The order has changed; it is held")).to_be_visible()
+    assert order(page) == before
+    page.mouse.move(5, 5)
+    expect(rows(page).first).to_contain_text("Cement mill 1")
+    fan.click()
+    expect(page).to_have_url(re.compile(r"machine=fan-03$"))
+    expect(page.get_by_role("heading", name="Exhaust fan 3")).to_be_visible()
+    with plant.engine.begin() as connection:
+        connection.execute(
+            sa.update(machine_case).where(machine_case.c.machine == "mill-01").values(state="closed", closed_at_us=1)
+        )
+
+
+def test_overview_and_verdict_fit_a_phone(browser, plant):
+    context = new_context(browser, width=390, touch=True)
+    page = enter(context, plant)
+    expect(rows(page).first).to_be_visible()
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390
+    rows(page).first.click()
+    verdict, case = page.get_by_role("heading", name="Verdict"), page.get_by_role("heading", name=re.compile("Case "))
+    expect(verdict).to_be_visible()
+    above, below = verdict.bounding_box(), case.bounding_box()
+    assert above is not None
+    assert below is not None
+    assert abs(above["x"] - below["x"]) < 10
+    assert below["y"] > above["y"]
+    expect_drawn(chart(page, "Envelope spectrum"))
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390
+    context.close()
+
+
+def test_dark_follows_the_viewers_wish_and_charts_with_it(browser, plant):
+    context = new_context(browser, scheme="dark")
+    page = enter(context, plant, "machine?machine=pump-07")
+    envelope = chart(page, "Envelope spectrum")
+    expect_drawn(envelope)
+    ground = page.evaluate("getComputedStyle(document.querySelector('[data-testid=stApp]')).backgroundColor")
+    assert ground == "rgb(23, 25, 28)"
+    brightest = """c => { const d = c.getContext('2d').getImageData(0, 0, c.width, c.height).data; let most = 0;
+                   for (let i = 0; i < d.length; i += 4) if (d[i + 3] > 250) most = Math.max(most, d[i]);
+                   return most; }"""
+    assert envelope.evaluate(brightest) > 200
+    page.emulate_media(color_scheme="light")
+    page.wait_for_function(
+        "getComputedStyle(document.querySelector('[data-testid=stApp]')).backgroundColor === 'rgb(247, 247, 245)'"
+    )
+    expect(envelope).to_have_attribute("data-zoomed", "false")
+    frame = page.locator(".frame", has=envelope)
+    expect(frame).to_have_css("color", "rgb(34, 37, 42)")
+    context.close()
+
+
+def test_database_that_goes_away_and_comes_back_is_followed(context, plant):
+    page = enter(context, plant)
+    expect(rows(page).first).to_be_visible()
+    away = plant.database.rename(plant.database.with_suffix(".away"))
+    try:
+        expect(page.get_by_role("heading", name="The site's database is not there")).to_be_visible()
+        expect(rows(page)).to_have_count(0)
+    finally:
+        away.rename(plant.database)
+    expect(rows(page).first).to_be_visible()
+
+
+def test_wrong_token_in_a_link_opens_nothing(context, plant):
+    page = context.new_page()
+    page.goto(f"{plant.address}?token=wrong")
+    expect(page.get_by_text("This token is not the right one")).to_be_visible()
+    expect(rows(page)).to_have_count(0)
+
+
+def test_page_leaves_no_word_of_an_error_behind(plant):
+    """Whatever the tests above did, the process had nothing to complain of."""
+    output = (plant.folder / "output.txt").read_text()
+    assert "Traceback" not in output
+    assert "Error" not in output
