@@ -109,14 +109,14 @@ class BrokerRunner:
         if clients == self._clients:
             return
         before, after = _held_by(self._clients), _held_by(clients)
-        gone = before - after
+        ended = len(before - after) + len({*clients.revoked_serials} - {*self._clients.revoked_serials})
         self._clients = clients
-        if not gone and self.by == "mosquitto":
+        if not ended and self.by == "mosquitto":
             self.reread()
             return
         if self.by == "embedded" and _passwords(before) == _passwords(after):
             return
-        event(log, logging.WARNING, "broker_restarts", by=self.by, ended=len(gone))
+        event(log, logging.WARNING, "broker_restarts", by=self.by, ended=ended)
         self.stop()
         self.start()
 

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 BAD_INPUT = 2
 
 
-OFFLINE = ("fit", "foundry")  # with heavier imports, of which the commands of a running plant know nothing
+OFFLINE = {"fit": "build a release from healthy recordings", "foundry": "build and check the graphs of a model family"}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -67,21 +67,25 @@ def _parser(first: Sequence[str]) -> argparse.ArgumentParser:
     renew.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder of the bundle")
     revoke = add("revoke", _revoke, "throw a client out")
     revoke.add_argument("name", help="of the client")
-    if not first or first[0] in {*OFFLINE, "-h", "--help"}:
-        _add_offline(commands)
+    _add_offline(commands, first[0] if first else "")
     return parser
 
 
-def _add_offline(commands: Any) -> None:
-    from aggregator import fit
-    from aggregator.foundry import command as foundry
+def _add_offline(commands: Any, wanted: str) -> None:
+    """Add the commands that need no plant; their heavy imports only when one is wanted."""
+    if wanted == "foundry":
+        from aggregator.foundry import command as foundry
 
-    words = "build a release from healthy recordings"
-    fit_command = commands.add_parser("fit", help=words, description=words)
-    fit.add_arguments(fit_command)
-    fit_command.set_defaults(run=fit.run)
-    foundry.add_arguments(commands)
-    commands.choices["foundry"].set_defaults(run=foundry.run)
+        foundry.add_arguments(commands)
+        commands.choices["foundry"].set_defaults(run=foundry.run)
+        return
+    for name, words in OFFLINE.items():
+        commands.add_parser(name, help=words, description=words)
+    if wanted == "fit":
+        from aggregator import fit
+
+        fit.add_arguments(commands.choices["fit"])
+        commands.choices["fit"].set_defaults(run=fit.run)
 
 
 def _load(args: argparse.Namespace) -> AggregatorSettings | None:

@@ -14,7 +14,7 @@ from aggregator.database import writing
 from aggregator.foundry.artefacts import SPEC_FILE, BuiltSpec, read_checked
 from aggregator.foundry.families import family_named
 from schemas.errors import ReleaseRejected
-from schemas.learning_task import FEATURE_LAYOUT
+from schemas.feature_layout import FEATURE_LAYOUT
 from schemas.release import (
     GOLDEN,
     MANIFEST,

@@ -12,7 +12,7 @@ import onnxruntime as ort
 from numpy.typing import NDArray
 
 from schemas.errors import ReleaseRejected, TensorsRejected
-from schemas.learning_task import FEATURE_LAYOUT
+from schemas.feature_layout import FEATURE_LAYOUT
 from schemas.onnx_inspect import ModelError, ModelFacts, check_model
 from schemas.release import GOLDEN_TOLERANCE, SCORE, TRAIN_STEP, Release
 from vibration.features import MODEL_FEATURES

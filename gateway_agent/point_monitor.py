@@ -37,7 +37,9 @@ from vibration.iso_zones import Nameplate as ZonePlate
 from vibration.iso_zones import ZoneVerdict, zone
 from vibration.quality import ChannelBaseline, Quality, assess_quality, measure_baseline
 from vibration.spectrum import ISO_BAND_HZ
+from vibration.speed import SpeedEstimate, estimate_speed
 
+NAMEPLATE_CONFIDENCE = 0.5  # induction motors slip by some percent under load
 STOPPED_SHARE = 0.03  # of the healthy RMS on every axis: a machine at rest, not a machine that got better by 30 dB
 RECALIBRATE_EVERY = 5  # learnt captures, for the provisional score while learning
 QUALITY_HOLD = 3  # captures of the same bad quality until the sensor itself is reported
@@ -175,9 +177,11 @@ class PointMonitor:
         exceeds = bool(scored and self.ready and limit is not None and score is not None and score >= limit)
         verdict = self._zone(seen) if usable else ZoneVerdict(None, f"not assessable: sensor {quality}")
         outcome_findings: Findings | None = None
+        speed = self._told_speed(capture)
         suspicious = exceeds or verdict.zone in {"C", "D"} or self.alarm.active
         if usable and (suspicious or diagnose_always):
-            outcome_findings = self._diagnose(capture)
+            speed = self._speed(capture)
+            outcome_findings = self._diagnose(capture, speed)
         severity = self._severity(score, limit, exceeds, verdict, outcome_findings)
         if usable and not self.ready and severity != "danger":
             learnt_something = self._learn(seen)
@@ -192,7 +196,9 @@ class PointMonitor:
                     latches=self._latches(exceeds, outcome_findings),
                 )
             )  # fmt: skip
-        health = self._health(seen, quality, score if scored else None, limit, exceeds, verdict, outcome_findings)
+        health = self._health(
+            seen, quality, score if scored else None, limit, exceeds, verdict, outcome_findings, speed
+        )
         outcome = Outcome(health, findings=outcome_findings, alarm_active=self.alarm.active)
         shares: tuple[Contribution, ...] = ()
         if changes and rows is not None and reconstructed is not None:
@@ -217,7 +223,7 @@ class PointMonitor:
         signal = capture.acceleration_g()[found.axis]
         return Evidence(
             point=self.point, capture_boot=capture.boot, capture_sequence=capture.sequence,
-            measured_at_us=capture.measured_at_us, why=why, axis=found.axis, rpm=self._rpm(capture),
+            measured_at_us=capture.measured_at_us, why=why, axis=found.axis, rpm=self._speed(capture).rpm,
             spectrum=_packed(found.frequency_hz, found.spectrum_g, step),
             envelope=_packed(found.envelope_hz, found.envelope_g, envelope_step),
             envelope_band_hz=found.envelope_band_hz, fault_lines=found.lines,
@@ -228,7 +234,7 @@ class PointMonitor:
 
     def diagnose_capture(self, capture: Capture) -> Findings:
         """Diagnose one capture outside the live path, for evidence on request."""
-        return self._diagnose(capture)
+        return self._diagnose(capture, self._speed(capture))
 
     def maintain(self, at_us: int) -> list[Record]:
         """The machine was repaired or the sensor moved: end the alarm and learn healthy anew."""
@@ -336,7 +342,7 @@ class PointMonitor:
             self.healthy_rms_g = self.healthy_rms_g + share * (rms - self.healthy_rms_g)
         amplitudes = order_amplitudes_mm_s(
             seen.capture.acceleration_g(), sample_rate_hz=seen.capture.sample_rate_hz,
-            shaft_hz=self._facts(seen.capture).shaft_hz,
+            shaft_hz=self._facts(self._speed(seen.capture)).shaft_hz,
         )  # fmt: skip
         if amplitudes is not None:
             self.reference.learn(amplitudes)
@@ -361,15 +367,35 @@ class PointMonitor:
             return float(capture.rpm)
         return self.plate.rpm
 
-    def _facts(self, capture: Capture) -> MachineFacts:
-        rpm = self._rpm(capture)
+    def _facts(self, speed: SpeedEstimate) -> MachineFacts:
+        rpm = speed.rpm
         return MachineFacts(
             rpm / 60.0 if rpm else None, self.orders, self.plate.gear_teeth, self.plate.line_frequency_hz
         )
 
-    def _diagnose(self, capture: Capture) -> Findings:
+    def _told_speed(self, capture: Capture) -> SpeedEstimate:
+        """The speed without looking at the signal: the sensor's, else the nameplate's."""
+        if np.isfinite(capture.rpm) and capture.rpm > 0:
+            return SpeedEstimate(float(capture.rpm), 1.0, "none", "measured with the capture")
+        if self.plate.rpm is None:
+            return SpeedEstimate(None, 0.0, "none", "not known")
+        return SpeedEstimate(self.plate.rpm, NAMEPLATE_CONFIDENCE, "nameplate", "nameplate speed")
+
+    def _speed(self, capture: Capture) -> SpeedEstimate:
+        """What the sensor told, else the signal's speed where the nameplate says between what, else the nameplate's."""
+        plate = self.plate
+        told = self._told_speed(capture)
+        if told.confidence == 1.0 or plate.rpm_range is None or not plate.rpm_range[0] < plate.rpm_range[1]:
+            return told
+        estimates = [
+            estimate_speed(signal, capture.sample_rate_hz, rpm_range=plate.rpm_range, nameplate_rpm=plate.rpm)
+            for signal in capture.acceleration_g()
+        ]
+        return max(estimates, key=lambda estimate: estimate.confidence)
+
+    def _diagnose(self, capture: Capture, speed: SpeedEstimate) -> Findings:
         return diagnose(
-            capture.acceleration_g(), sample_rate_hz=capture.sample_rate_hz, facts=self._facts(capture),
+            capture.acceleration_g(), sample_rate_hz=capture.sample_rate_hz, facts=self._facts(speed),
             reference=self.reference,
         )  # fmt: skip
 
@@ -400,10 +426,9 @@ class PointMonitor:
 
     def _health(
         self, seen: Seen, quality: str, score: float | None, limit: float | None, exceeds: bool, verdict: ZoneVerdict,
-        found: Findings | None,
+        found: Findings | None, speed: SpeedEstimate,
     ) -> Health:  # fmt: skip
-        capture, rpm = seen.capture, self._rpm(seen.capture)
-        known = bool(np.isfinite(capture.rpm) and capture.rpm > 0)
+        capture = seen.capture
 
         def worst(name: str) -> float | None:
             value = float(seen.features[:, _STAT[name]].max())
@@ -415,9 +440,8 @@ class PointMonitor:
             exceeds=exceeds, alarm=self.alarm.state, zone=verdict.zone, zone_basis=verdict.reason,
             velocity_rms_mm_s=worst("velocity_rms_mm_s"), acceleration_rms_g=worst("acceleration_rms_g"),
             acceleration_peak_g=worst("peak_g"), crest_factor=worst("crest_factor"), kurtosis=worst("kurtosis"),
-            envelope_rms_g=worst("envelope_rms_g"), rpm=rpm,
-            rpm_source="sensor" if known else "nameplate" if rpm else "unknown",
-            rpm_confidence=1.0 if known else 0.5 if rpm else 0.0, temperature_c=_known(capture.temperature_c),
+            envelope_rms_g=worst("envelope_rms_g"), rpm=speed.rpm,
+            rpm_source=_speed_source(speed), rpm_confidence=speed.confidence, temperature_c=_known(capture.temperature_c),
             battery_v=_known(capture.battery_v), diagnosis=found.ranked if found else (),
             model_version=self.model_version if self.ready else 0,
         )  # fmt: skip
@@ -457,6 +481,12 @@ class PointMonitor:
 
 def _shape(seen: Seen) -> tuple[float, int, int]:
     return (seen.capture.sample_rate_hz, seen.capture.channels, seen.capture.samples)
+
+
+def _speed_source(speed: SpeedEstimate) -> str:
+    if speed.rpm is None:
+        return "unknown"
+    return "sensor" if speed.source == "none" else speed.source
 
 
 def _known(value: float) -> float | None:

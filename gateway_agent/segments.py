@@ -3,6 +3,7 @@
 One entry: length u32 | crc32 u32 | bytes. A torn last entry (power cut) is cut off when the log is opened.
 """
 
+import contextlib
 import os
 import struct
 import zlib
@@ -70,12 +71,17 @@ class SegmentLog:
             self._file.flush()
             os.fdatasync(self._file.fileno())
         except OSError:
-            self._file.close()
-            self._file = self._open_current()
-            self._file.truncate(start)
+            self._cut_back(start)
             raise
         self._sizes[self._current] = offset
         return places
+
+    def take_back(self, places: Sequence[Place]) -> None:
+        """Forget the entries of the last `append`: what they belong to has not come true."""
+        if places and places[0].segment == self._current:
+            start = places[0].offset - _ENTRY.size
+            self._cut_back(start)
+            self._sizes[self._current] = start
 
     def read(self, place: Place) -> bytes | None:
         """Read one entry; None when its segment has left the ring.
@@ -116,7 +122,14 @@ class SegmentLog:
         path.touch()
         return path.open("r+b")
 
+    def _cut_back(self, start: int) -> None:
+        with contextlib.suppress(OSError):  # it writes down what is still buffered, and there may be no room
+            self._file.close()
+        self._file = self._open_current()
+        self._file.truncate(start)
+
     def _roll(self) -> None:
+        self._path(self._current + 1).touch()  # may find no room; nothing has changed then
         self._file.close()
         self._current += 1
         self._sizes[self._current] = 0

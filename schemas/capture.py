@@ -31,7 +31,8 @@ MAX_SAMPLE_RATE_HZ = 1e6
 MIN_SAMPLES = 32  # below that no spectrum means anything
 _EARLIEST_US = 946_684_800_000_000  # 2000-01-01: a sensor whose clock has stopped says 1970
 _LATEST_US = 4_102_444_800_000_000  # 2100-01-01
-MAX_SEQUENCE = (1 << 63) - 1
+MAX_SEQUENCE = (1 << 63) - 1  # of a boot as well: databases count to here
+MIN_SCALE_G, MAX_SCALE_G = 1e-12, 1e3
 
 
 class CaptureFlag(IntFlag):
@@ -145,7 +146,7 @@ def decode_capture(encoded: bytes | memoryview) -> Capture:
     if zlib.crc32(memoryview(encoded)[:crc_at]) != _CRC.unpack_from(encoded, crc_at)[0]:
         raise CaptureRejected("bad_crc", "checksum does not fit; the capture changed on its way")
     scale_g = np.frombuffer(encoded, "<f8", channels, _HEAD.size)
-    _check_values(rate, scale_g, measured_at_us, sequence, (range_g, rpm, load, temperature_c, battery_v))
+    _check_values(rate, scale_g, measured_at_us, max(boot, sequence), (range_g, rpm, load, temperature_c, battery_v))
     counts = np.frombuffer(encoded, "<i2", channels * samples, counts_at).reshape(channels, samples)
     return Capture(
         boot, sequence, measured_at_us, rate, counts, scale_g, range_g, rpm, load, temperature_c, battery_v,
@@ -154,22 +155,25 @@ def decode_capture(encoded: bytes | memoryview) -> Capture:
 
 
 def _check_values(
-    rate: float, scale_g: NDArray[np.float64], measured_at_us: int, sequence: int, optional: tuple[float, ...]
+    rate: float, scale_g: NDArray[np.float64], measured_at_us: int, largest_number: int, optional: tuple[float, ...]
 ) -> None:
     if not 0.1 <= rate <= MAX_SAMPLE_RATE_HZ:  # also refuses NaN
         raise CaptureRejected(
             "impossible_rate", f"{rate} samples a second found, 0.1 to {MAX_SAMPLE_RATE_HZ:g} allowed"
         )
-    if not (np.isfinite(scale_g).all() and (scale_g > 0).all() and (scale_g < 1e3).all()):
+    if not ((scale_g >= MIN_SCALE_G) & (scale_g < MAX_SCALE_G)).all():  # also refuses NaN
         raise CaptureRejected(
-            "impossible_scale", f"scale {scale_g.tolist()} g a count found; above 0, below 1000 allowed"
+            "impossible_scale",
+            f"scale {scale_g.tolist()} g a count found; {MIN_SCALE_G:g} to below {MAX_SCALE_G:g} allowed",
         )
     if not _EARLIEST_US <= measured_at_us < _LATEST_US:
         raise CaptureRejected(
             "impossible_time", f"time {measured_at_us} us found, years 2000 to 2099 allowed; set the clock"
         )
-    if sequence > MAX_SEQUENCE:
-        raise CaptureRejected("impossible_value", f"sequence {sequence} found, at most {MAX_SEQUENCE} allowed")
+    if largest_number > MAX_SEQUENCE:
+        raise CaptureRejected(
+            "impossible_value", f"boot or sequence {largest_number} found, at most {MAX_SEQUENCE} allowed"
+        )
     range_g, rpm, load, temperature_c, battery_v = optional
     limits = {
         "range_g": (range_g, 0.0, 1e6), "rpm": (rpm, 0.0, 1e6), "load": (load, -1e6, 1e6),

@@ -54,7 +54,7 @@ def unpack(container: bytes, *, max_bytes: int = MAX_CONTAINER_BYTES) -> tuple[d
         head = json.loads(container[_HEAD.size : _HEAD.size + head_bytes])
         meta, rows = head["meta"], head["blobs"]
         lengths = {str(name): int(length) for name, length in rows}
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
         raise TensorsRejected("bad_head", f"container's head cannot be read: {error}") from error
     at = _HEAD.size + head_bytes
     if len(lengths) != len(rows) or min(lengths.values(), default=0) < 0 or at + sum(lengths.values()) != end:
@@ -85,11 +85,14 @@ def blob_array(description: Mapping[str, Any], blob: bytes) -> NDArray[Any]:
     try:
         dtype = np.dtype(_DTYPES[description["dtype"]])
         shape = tuple(int(n) for n in description["shape"])
-    except (KeyError, TypeError, ValueError) as error:
-        raise TensorsRejected("bad_dtype", f"array description {dict(description)!r} cannot be used") from error
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
+        raise TensorsRejected("bad_dtype", f"array description {description!r} cannot be used") from error
     count = 1
     for n in shape:
         count *= n
     if min(shape, default=0) < 0 or count * dtype.itemsize != len(blob):
         raise TensorsRejected("bad_shape", f"shape {shape} of {dtype} does not fit {len(blob)} bytes")
-    return np.frombuffer(blob, dtype).reshape(shape)
+    try:
+        return np.frombuffer(blob, dtype).reshape(shape)
+    except (ValueError, OverflowError) as error:  # more dimensions, or longer ones, than an array can have
+        raise TensorsRejected("bad_shape", f"shape of {len(shape)} dimensions is no array's") from error

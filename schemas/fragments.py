@@ -16,6 +16,8 @@ VERSION = 1
 _HEAD = struct.Struct("<2sBBQQHHI")
 _CRC = struct.Struct("<I")
 OVERHEAD_BYTES = _HEAD.size + _CRC.size
+PIECE_COST_BYTES = 128  # memory that a held piece takes beside its content; else many tiny ones are free
+REMEMBERED = 256  # items that became whole: a piece of one that comes again is no loss when nothing follows
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +100,7 @@ class Reassembly:
         self._open: OrderedDict[tuple[str, int, int], _Parts] = OrderedDict()
         self._held_bytes = 0
         self._given_up: list[tuple[str, int, int]] = []
+        self._whole: OrderedDict[tuple[str, int, int], None] = OrderedDict()
 
     def add(self, source: str, fragment: Fragment, *, now_s: float) -> bytes | None:
         """Take one fragment; return the whole item once its last piece is here.
@@ -121,14 +124,20 @@ class Reassembly:
             raise FragmentRejected("contradiction", f"item {fragment.item} of {source} has pieces of two sizes")
         if fragment.index not in parts.pieces:
             parts.pieces[fragment.index] = fragment.piece
-            parts.held_bytes += len(fragment.piece)
-            self._held_bytes += len(fragment.piece)
+            parts.held_bytes += len(fragment.piece) + PIECE_COST_BYTES
+            self._held_bytes += len(fragment.piece) + PIECE_COST_BYTES
+        if parts.held_bytes - PIECE_COST_BYTES * len(parts.pieces) > parts.total_bytes:
+            self._forget(key)
+            raise FragmentRejected("contradiction", f"pieces hold more than the {parts.total_bytes} bytes promised")
         if len(parts.pieces) < parts.count:
-            while self._held_bytes > self._max_bytes:
+            while len(self._open) > 1 and self._held_bytes > self._max_bytes:
                 self._give_up(next(iter(self._open)))
             return None
         self._forget(key)
         whole = b"".join(parts.pieces[i] for i in range(parts.count))
+        self._whole[key] = None
+        if len(self._whole) > REMEMBERED:
+            self._whole.popitem(last=False)
         if len(whole) != parts.total_bytes:
             raise FragmentRejected("contradiction", f"pieces join to {len(whole)} bytes, {parts.total_bytes} promised")
         return whole
@@ -141,7 +150,7 @@ class Reassembly:
 
     @property
     def held_bytes(self) -> int:
-        """Bytes of unfinished items in memory."""
+        """Memory that unfinished items take, in bytes."""
         return self._held_bytes
 
     def _give_up_old(self, now_s: float) -> None:
@@ -153,7 +162,8 @@ class Reassembly:
 
     def _give_up(self, key: tuple[str, int, int]) -> None:
         self._forget(key)
-        self._given_up.append(key)
+        if key not in self._whole:
+            self._given_up.append(key)
 
     def _forget(self, key: tuple[str, int, int]) -> None:
         self._held_bytes -= self._open.pop(key).held_bytes

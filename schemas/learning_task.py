@@ -24,10 +24,6 @@ from flwr.app import (
 from numpy.typing import NDArray
 
 from schemas.errors import MessageRejected
-from vibration.features import BAND_COUNT, ENVELOPE_BAND_COUNT
-
-FEATURE_LAYOUT = f"log_bands_{BAND_COUNT}_envelope_{ENVELOPE_BAND_COUNT}"
-"""Names the order and meaning of a model's inputs in `Manifest.features`."""
 
 TRAIN, EVALUATE = str(MessageType.TRAIN), str(MessageType.EVALUATE)
 ADOPT = f"{MessageType.QUERY}.adopt"

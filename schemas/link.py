@@ -42,6 +42,10 @@ class Received:
     _mid: int
     _connection: int
 
+    def is_of_older_connection_than(self, other: "Received") -> bool:
+        """Whether the broker may have sent this message again, on the connection on which `other` came."""
+        return self._connection < other._connection
+
 
 @dataclass(frozen=True, slots=True)
 class Will:

@@ -128,7 +128,13 @@ class Series(_Strict):
         cls, values: NDArray[np.floating], *, start: float, step: float, axis_unit: Literal["Hz", "s", "order"],
         value_unit: str,
     ) -> "Series":  # fmt: skip
-        """Write values of shape (n,) into a message."""
+        """Write values of shape (n,) into a message.
+
+        Raises:
+            MessageRejected: More than 65,536 of them; nobody would read it.
+        """
+        if np.size(values) > MAX_SERIES_SAMPLES:
+            raise MessageRejected("bad_series", f"{np.size(values)} values found, {MAX_SERIES_SAMPLES} allowed")
         raw = np.ascontiguousarray(values, "<f4").tobytes()
         text = base64.b64encode(zlib.compress(raw, 6)).decode()
         return cls(start=start, step=step, axis_unit=axis_unit, value_unit=value_unit, values=text)
@@ -141,10 +147,10 @@ class Series(_Strict):
         """
         try:
             inflate = zlib.decompressobj()
-            raw = inflate.decompress(base64.b64decode(self.values, validate=True), 4 * MAX_SERIES_SAMPLES)
+            raw = inflate.decompress(base64.b64decode(self.values, validate=True), 4 * MAX_SERIES_SAMPLES + 1)
         except (ValueError, zlib.error) as error:
             raise MessageRejected("bad_series", f"series cannot be read: {error}") from error
-        if not inflate.eof or len(raw) % 4:
+        if not inflate.eof or len(raw) % 4 or len(raw) > 4 * MAX_SERIES_SAMPLES:
             raise MessageRejected("bad_series", f"series is no float32 of at most {MAX_SERIES_SAMPLES} values")
         return np.frombuffer(raw, "<f4")
 
@@ -369,7 +375,7 @@ def _rejection(name: str, body: bytes, error: ValidationError) -> MessageRejecte
     where = ".".join(str(part) for part in first["loc"])
     if first["type"] == "json_invalid":
         return MessageRejected("not_json", f"{name} is no JSON: {first['msg']}")
-    if where.endswith("version"):
+    if first["loc"][-1:] == ("version",):
         try:
             found = json.loads(body).get("version")
         except (ValueError, AttributeError):

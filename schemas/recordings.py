@@ -6,6 +6,7 @@ geometry; labels and the like are never read here but for what `client_of` group
 
 import math
 import zipfile
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any, Literal
@@ -87,12 +88,12 @@ def read_recording(path: Path) -> Recording:
     if not (math.isfinite(rate) and rate > 0):
         raise RecordingRejected("bad_rate", f"{path}: sampling rate {rate} found; write the true one into key fs")
     snapshots, channels, _ = x.shape
-    scale = np.atleast_1d(np.asarray(keys["scale"], np.float64))
+    scale = _numbers(keys, "scale", path)
     if scale.shape != (channels,) or not np.isfinite(scale).all() or (scale == 0).any():
         raise RecordingRejected(
             "bad_scale", f"{path}: scale {scale.tolist()} found; one number other than 0 a channel needed"
         )
-    start_s = np.atleast_1d(np.asarray(keys["t"], np.float64))
+    start_s = _numbers(keys, "t", path)
     if start_s.shape != (snapshots,) or not np.isfinite(start_s).all():
         raise RecordingRejected(
             "bad_shape", f"{path}: t has shape {start_s.shape}; ({snapshots},) finite seconds needed"
@@ -132,9 +133,14 @@ def _read_keys(path: Path, wanted: tuple[str, ...]) -> dict[str, NDArray[Any]]:
                 with archive.open(members[name]) as stream:
                     keys[name] = _read_array(stream, members[name].file_size, path, name)
             return keys
+    except RecordingRejected:
+        raise
     except FileNotFoundError as error:
         raise RecordingRejected("missing", f"{path}: no such file") from error
-    except (OSError, zipfile.BadZipFile, zipfile.LargeZipFile, EOFError, RuntimeError, NotImplementedError) as error:
+    except (
+        OSError, zipfile.BadZipFile, zipfile.LargeZipFile, zlib.error, EOFError, RuntimeError, NotImplementedError,
+        ValueError,
+    ) as error:  # fmt: skip
         raise RecordingRejected("unreadable", f"{path}: no readable recording ({error})") from error
 
 
@@ -157,13 +163,20 @@ def _read_array(stream: IO[bytes], size: int, path: Path, name: str) -> NDArray[
 
 def _number(keys: dict[str, NDArray[Any]], name: str, path: Path) -> float:
     try:
-        return float(keys[name])
+        return float(keys[name].reshape(()))
     except (TypeError, ValueError) as error:
         raise RecordingRejected("unreadable", f"{path}: key {name} is no number") from error
 
 
+def _numbers(keys: dict[str, NDArray[Any]], name: str, path: Path) -> NDArray[np.float64]:
+    try:
+        return np.atleast_1d(np.asarray(keys[name], np.float64))
+    except (TypeError, ValueError) as error:
+        raise RecordingRejected("unreadable", f"{path}: key {name} holds no numbers") from error
+
+
 def _four(keys: dict[str, NDArray[Any]], name: str, path: Path) -> tuple[float, float, float, float]:
-    values = np.asarray(keys[name], np.float64).ravel()
+    values = _numbers(keys, name, path).ravel()
     if values.shape != (4,):
         raise RecordingRejected("bad_shape", f"{path}: key {name} has {values.size} numbers, 4 needed")
     return float(values[0]), float(values[1]), float(values[2]), float(values[3])

@@ -136,7 +136,10 @@ def _place(table: dict[str, Any], name: str, value: str) -> None:
         table = table.setdefault(group, {})
         if not isinstance(table, dict):
             raise SettingsError(f"environment variable {name} puts a group where a value stands")
-    table[key] = json.loads(value) if value[:1] in "[{" else value
+    try:
+        table[key] = json.loads(value) if value[:1] in {"[", "{"} else value
+    except ValueError as error:
+        raise SettingsError(f"environment variable {name} starts like JSON and is none: {error}") from error
 
 
 def _resolve_paths(settings: _S, base: Path) -> _S:

@@ -122,6 +122,8 @@ class KeyRing:
             rows = []
         except (OSError, tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
             raise SettingsError(f"key list {path} cannot be read: {error}") from error
+        if not isinstance(rows, list):
+            raise SettingsError(f"key list {path} has one value under 'key'; [[key]] tables needed")
         return cls(_key_from_row(row, path) for row in rows)
 
     def save(self, path: Path) -> None:

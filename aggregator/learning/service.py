@@ -153,6 +153,11 @@ class Learning:
         """What ended a thread of ours, if anything did: the service should stop then, and be started again."""
         return self._fault or (self.rollout.fault if self.rollout is not None else None)
 
+    @property
+    def alive(self) -> bool:
+        """Whether rounds are run and releases offered."""
+        return self._thread.is_alive() and self.fault is None
+
     def current(self) -> Release:
         """The current release."""
         return self.registry.current()

@@ -67,6 +67,9 @@ def nearest_neighbour_mixing(deltas: Deltas, wrong: int) -> Deltas:
     squares = np.diag(products)
     distances = squares[:, None] + squares[None, :] - 2 * products
     np.fill_diagonal(distances, -1.0)  # rounding must not make anybody a stranger to itself
-    nearest = np.argsort(distances, axis=1, kind="stable")[:, : len(deltas) - wrong]
-    mixed: Deltas = deltas[nearest].mean(axis=1)
+    kept = len(deltas) - wrong
+    nearest = np.argsort(distances, axis=1, kind="stable")[:, :kept]
+    shares = np.zeros_like(distances)
+    np.put_along_axis(shares, nearest, 1.0 / kept, axis=1)
+    mixed: Deltas = shares @ deltas
     return mixed

@@ -117,7 +117,7 @@ class MachineList {
   order() {
     const now = [...this.rows.children].map((link) => link.dataset.machine);
     const same = now.length === this.wanted.length && now.every((machine, i) => machine === this.wanted[i]);
-    if (same) { this.note.textContent = ""; return; }
+    if (same) { this.placed = true; this.note.textContent = ""; return; }
     if (this.held && this.placed) {
       this.note.textContent = "The order has changed; it is held while you are in the list.";
       return;

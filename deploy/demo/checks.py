@@ -1,4 +1,4 @@
-"""This file knows what must hold before `make demo CHECK=1` may say that the plant works. Pure: it judges what was seen."""
+"""This file knows what must hold before `make demo CHECK=1` may say that the plant works: judged from what was seen."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field

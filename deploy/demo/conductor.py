@@ -135,7 +135,7 @@ class Conductor:
         Raises:
             StageFailed: It did not come.
         """
-        site, machine = sorted(self._plant.expected.failing)[0]
+        site, machine = min(self._plant.expected.failing)
         place = next(one for one in self._plant.sites if one.name == site)
         within_s = self._plant.expected.begins_s + CHECK_WITHIN_S
         self._wait(f"alarm of {machine}", lambda: machine in look_at_site(place).alarmed, within_s=within_s)

@@ -1,4 +1,4 @@
-"""This file knows how a folder of recordings becomes a plant: a rig a site, one machine that stays healthy, some that fail.
+"""This file knows how a folder of recordings becomes a plant: one rig a site, some machines sound and some failing.
 
 Each machine first plays a part of a healthy record, from which its gateway learns; then the one that stays healthy
 goes on with another part of that record, and the others with a record of a fault under the same speed and load.
@@ -155,8 +155,8 @@ def cast_plant(folder: Path, sites: Iterable[str]) -> tuple[CastSite, ...]:
     playable = [cast for rig in sorted(rigs) if (cast := _cast_rig(rigs[rig])) is not None]
     if not playable:
         raise RecordingsUnfit(
-            f"{folder}: {len(takes)} recordings found, but no healthy one of "
-            f"{2 * MIN_BASELINE_WINDOWS * SHORT_WINDOW_S:g} s or so with a bearing fault ({' or '.join(SHOWN_FAULTS)}) of the same machine, rate, speed and load"
+            f"{folder}: {len(takes)} recordings found, but no healthy one with a bearing fault "
+            f"({' or '.join(SHOWN_FAULTS)}) of the same machine, sampling rate, speed and load"
         )
     playable.sort(key=lambda machines: -machines[0].baseline_s)  # the one with most to learn from first
     return tuple(

@@ -1,6 +1,7 @@
 """What we touch of Flower that it does not publish, held against the pinned version; and what crosses the wire."""
 
 import importlib.metadata
+from typing import Any
 
 import numpy as np
 import pytest
@@ -8,6 +9,7 @@ from flwr.app import Array, ArrayRecord, ConfigRecord, Error, Message, Metadata,
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
+from numpy.typing import NDArray
 
 from schemas.errors import MessageRejected, TensorsRejected
 from schemas.flower_codec import dump_message, load_message, name_message, take_identity
@@ -69,7 +71,7 @@ def test_an_error_reply_keeps_its_reason() -> None:
         npst.array_shapes(min_dims=0, max_dims=3, min_side=0, max_side=4),
     )
 )
-def test_every_array_arrives_as_it_was_sent(array: np.ndarray) -> None:  # type: ignore[type-arg]
+def test_every_array_arrives_as_it_was_sent(array: NDArray[Any]) -> None:
     content = RecordDict({"a": ArrayRecord({"x": Array(array)}), "c": ConfigRecord({"k": "v"}), "m": MetricRecord()})
     arrived = carried(content).content
     np.testing.assert_array_equal(arrived.array_records["a"]["x"].numpy(), array)

@@ -72,16 +72,16 @@ class Site:
 
 @pytest.fixture
 def site(tmp_path: Path) -> Iterator[Site]:
-    signers = [Signer.generate() for _ in range(3)]
+    plant, gateway, board = Signer.generate(), Signer.generate(), Signer.generate()
     keys = KeyRing(
         [
-            AllowedKey(talk.SITE, "site", signers[0].public),
-            AllowedKey(talk.GATEWAY, "gateway", signers[1].public),
-            AllowedKey("board", "dashboard", signers[2].public),
+            AllowedKey(talk.SITE, "site", plant.public),
+            AllowedKey(talk.GATEWAY, "gateway", gateway.public),
+            AllowedKey("board", "dashboard", board.public),
         ]
     )
     keys.save(tmp_path / "keys.toml")
-    signers[0].save(tmp_path / "signing.key")
+    plant.save(tmp_path / "signing.key")
     with embedded_broker(["plant-a", "gw-1"]) as broker:
         file = tmp_path / "site.toml"
         file.write_text(
@@ -89,7 +89,7 @@ def site(tmp_path: Path) -> Iterator[Site]:
             f'password_file = "{broker.folder}/plant-a.password"\nkeepalive_s = 5\n'
             "[learning]\nenabled = false\n[desk]\npoll_s = 0.05\nrepeat_s = 0.3\n"
         )
-        yield Site(tmp_path, broker, file, load_settings(AggregatorSettings, file, {}), *signers, keys)
+        yield Site(tmp_path, broker, file, load_settings(AggregatorSettings, file, {}), plant, gateway, board, keys)
 
 
 @pytest.fixture

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -74,11 +75,15 @@ class Fleet:
                 seed = GATEWAYS.index(name)
                 self.gateways[name] = SmallGateway(
                     name, site, plant.settings_for(name), people[name], people.keys, folder / name, first,
-                    lambda seed=seed, name=name: healthy_rows(seed, ROWS[name]),
+                    partial(healthy_rows, seed, ROWS[name]),
                 )  # fmt: skip
-        for part in (self.enterprise, *self.sites.values(), *self.gateways.values()):
+        parts: tuple[Learning | SmallGateway, ...] = (self.enterprise, *self.sites.values(), *self.gateways.values())
+        for part in parts:
             part.start()
             stack.callback(part.stop)
+
+    def has_counted(self, site: str) -> bool:
+        return {"member", "reply"} <= {row["topic"] for row in self.rows(site, ledger)}
 
     def rows(self, where: str, table: sa.Table) -> list[sa.RowMapping]:
         with self.engines[where].connect() as connection:
@@ -113,7 +118,7 @@ def test_one_enterprise_round_ends_with_the_fleet_parameters_running_on_every_ga
     for site in SITES:
         levels = [row["level"] for row in fleet.rows(site, release)]
         assert levels == ["builtin", "site", "fleet"]
-        assert wait_until(lambda site=site: {"member", "reply"} <= {row["topic"] for row in fleet.rows(site, ledger)})
+        assert wait_until(partial(fleet.has_counted, site))
         sent = {row["topic"]: (row["messages"], row["bytes"]) for row in fleet.rows(site, ledger)}
         assert sent["reply"][0] >= 2
         assert sent["reply"][1] > 3704 * 4

@@ -17,7 +17,7 @@ from schemas.database import open_database, sqlite_url
 from schemas.errors import DatabaseNotReady
 from schemas.site_tables import metadata
 
-FAILS_HALFWAY = '''
+FAILS_HALFWAY = """
 import sqlalchemy as sa
 from alembic import op
 revision, down_revision = "v9999", "{newest}"
@@ -25,7 +25,7 @@ def upgrade():
     op.create_table("half", sa.Column("a", sa.Integer, primary_key=True))
     op.execute("INSERT INTO machine (machine, title, criticality, first_seen_us) VALUES ('m', '', 3, 0)")
     op.execute("THIS IS NO SQL")
-'''
+"""
 
 
 def _dump(path: Path) -> str:

@@ -20,6 +20,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Self
 
 import pytest
 
@@ -209,7 +210,7 @@ def linked(
     link = Link(settings, client_id, subscriptions=[(one, 1) for one in subscriptions], on_message=inbox)
     link.start()
     try:
-        assert link.wait_connected(10) or not connected, f"{client_id} was not let in"
+        assert not connected or link.wait_connected(10), f"{client_id} was not let in"
         yield link, inbox
     finally:
         link.stop()
@@ -228,11 +229,12 @@ class ServiceProcess:
         self._closing = threading.Event()
         self._listener = threading.Thread(target=self._listen, daemon=True)
         self._listener.start()
+        watched = {"NOTIFY_SOCKET": str(address), "WATCHDOG_USEC": "2000000", "PYTHONFAULTHANDLER": "1"}
         with self.log.open("wb") as log:
             self.process = subprocess.Popen(
                 [sys.executable, "-m", *command],
                 stdin=subprocess.DEVNULL, stdout=log, stderr=log,
-                env={**os.environ, "NOTIFY_SOCKET": str(address), "WATCHDOG_USEC": "2000000", "PYTHONFAULTHANDLER": "1"},
+                env={**os.environ, **watched},
             )  # fmt: skip
 
     def _listen(self) -> None:
@@ -274,7 +276,7 @@ class ServiceProcess:
         self.process.kill()
         self.process.wait()
 
-    def __enter__(self) -> "ServiceProcess":
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:

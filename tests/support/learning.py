@@ -40,7 +40,8 @@ def healthy_rows(seed: int, count: int = 320) -> Rows:
     causes = draw.standard_normal((count, 3))
     mixing = np.random.default_rng(7).standard_normal((3, FEATURES)) + 0.2 * draw.standard_normal((3, FEATURES))
     rows = causes @ mixing / np.sqrt(3) + 0.2 * draw.standard_normal((count, FEATURES))
-    return rows.astype(np.float32)
+    healthy: Rows = rows.astype(np.float32)
+    return healthy
 
 
 class People:

@@ -141,8 +141,8 @@ def test_priority_comes_before_everything_else():
 
 @pytest.mark.parametrize(
     ("more", "less"),
-    [({"confidence": 0.9}, {"confidence": 0.2}), ({"rate": 0.3}, {"rate": 0.0}), ({"criticality": 5}, {"criticality": 2}),
-     ({"state": "open"}, {"state": "acknowledged"})],
+    [({"confidence": 0.9}, {"confidence": 0.2}), ({"rate": 0.3}, {"rate": 0.0}),
+     ({"criticality": 5}, {"criticality": 2}), ({"state": "open"}, {"state": "acknowledged"})],
 )  # fmt: skip
 def test_within_a_priority_surer_steeper_more_critical_and_unseen_come_first(more, less):
     assert attention(**more) > attention(**less)

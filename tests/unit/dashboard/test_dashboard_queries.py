@@ -270,7 +270,7 @@ def test_database_that_comes_back_is_read_again(plant_copy):
 
 def test_reader_cannot_write(reader):
     with (
-        pytest.raises(DatabaseUnavailable, match="readonly|read-only|attempt to write"),
+        pytest.raises(DatabaseUnavailable, match=r"readonly|read-only|attempt to write"),
         reader.read() as connection,
     ):
         connection.execute(sa.delete(health))

@@ -92,7 +92,7 @@ def task(**changes: object) -> LearningTask:
     return LearningTask(**fields)  # type: ignore[arg-type]
 
 
-REFUSED = {
+REFUSED: dict[str, tuple[dict[str, object], str]] = {
     "another model": ({"graph": "f" * 64}, "of another model"),
     "other shape": ({"theta": np.zeros(7, np.float32)}, "float32 (3704,) fit"),
     "other type": ({"theta": np.zeros(3704)}, "parameters are float64"),
@@ -123,6 +123,6 @@ def test_the_training_graph_is_opened_for_the_round_and_dropped_after_it() -> No
         return step
 
     rows: Rows = healthy_rows(1)
-    ask(make_client_app(lambda: FIRST, open_step, lambda: rows), task())  # type: ignore[arg-type,return-value]
+    ask(make_client_app(lambda: FIRST, open_step, lambda: rows), task())  # type: ignore[arg-type]
     gc.collect()
     assert [ref() for ref in opened] == [None]

@@ -1,6 +1,7 @@
 """What a merge accepts, what it refuses with which reason, and that a refused update leaves no trace."""
 
 import dataclasses
+from typing import Any
 
 import numpy as np
 import pytest
@@ -28,7 +29,7 @@ def delta_of(outcome: MergeOutcome) -> NDArray[np.float32]:
     return outcome.delta
 
 
-BAD = {
+BAD: dict[str, dict[str, Any]] = {
     "not_finite": {"delta": np.array([1, np.nan, 1, 1, 1, 1], np.float32)},
     "wrong_shape": {"delta": np.ones(SIZE + 1, np.float32)},
     "wrong_dtype": {"delta": np.ones(SIZE, np.int64)},

@@ -96,7 +96,7 @@ def full_of_nan() -> bytes:
     return pack({"release": 2}, files)
 
 
-REFUSED = {
+REFUSED: dict[str, tuple[str, Callable[[], bytes]]] = {
     "parameters changed on the way": ("bad_digest", lambda: changed(PARAMETERS, lambda b: b[:-1] + b"\x01")),
     "manifest changed": ("bad_signature", lambda: changed(MANIFEST, lambda b: b.replace(b'"site"', b'"sitt"'))),
     "signature missing": ("bad_signature", lambda: changed(SIGNATURE, lambda _: b"{}")),

@@ -1,5 +1,7 @@
 """Local training on the graph a release carries, against the model written by hand."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -12,7 +14,7 @@ from tests.support.numpy_autoencoder import NumpyAutoencoder
 TWIN = NumpyAutoencoder((48, 32, 8, 32, 48))
 RELEASE = builtin(Signer.generate())
 THETA = RELEASE.parameters()
-ASKED = {"learning_rate": 3e-3, "proximal": 0.01, "seed": 5}
+ASKED: dict[str, Any] = {"learning_rate": 3e-3, "proximal": 0.01, "seed": 5}
 
 
 @pytest.fixture(scope="module")
