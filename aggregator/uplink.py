@@ -111,6 +111,11 @@ class Uplink:
             on_sent=self._count,
         )
 
+    @property
+    def fault(self) -> Exception | None:
+        """What ended the thread that serves the enterprise, if anything did."""
+        return self._link.fault
+
     def start(self) -> None:
         """Connect in the background and serve the enterprise."""
         self._link.start()

@@ -137,6 +137,11 @@ class LearningMember:
         """Tasks answered and repeated, and what was dropped by reason."""
         return self._link.counters
 
+    @property
+    def fault(self) -> Exception | None:
+        """What ended the thread that learns, if anything did."""
+        return self._link.fault
+
     def start(self) -> None:
         """Connect in the background and answer the site from now on."""
         self._link.start()

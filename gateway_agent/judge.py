@@ -154,6 +154,8 @@ class Judge:
         changed: set[str] = set()
         for taken, one, (rows, score, reconstructed) in zip(fresh, seen, scored, strict=True):
             monitor = self.monitor(taken.point)
+            if rows is None and monitor.standardise(one) is not None:  # became ready within this batch
+                ((rows, score, reconstructed),) = self._score([taken], [one])
             outcome = monitor.conclude(one, rows, score, reconstructed, diagnose_always=diagnose_always)
             judged.verdicts.append(Verdict(taken, outcome))
             self._keep(judged.batch, taken, one, outcome)

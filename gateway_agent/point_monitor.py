@@ -441,8 +441,8 @@ class PointMonitor:
             velocity_rms_mm_s=worst("velocity_rms_mm_s"), acceleration_rms_g=worst("acceleration_rms_g"),
             acceleration_peak_g=worst("peak_g"), crest_factor=worst("crest_factor"), kurtosis=worst("kurtosis"),
             envelope_rms_g=worst("envelope_rms_g"), rpm=speed.rpm,
-            rpm_source=_speed_source(speed), rpm_confidence=speed.confidence, temperature_c=_known(capture.temperature_c),
-            battery_v=_known(capture.battery_v), diagnosis=found.ranked if found else (),
+            rpm_source=_speed_source(speed), rpm_confidence=speed.confidence,
+            temperature_c=_known(capture.temperature_c), battery_v=_known(capture.battery_v), diagnosis=found.ranked if found else (),
             model_version=self.model_version if self.ready else 0,
         )  # fmt: skip
 

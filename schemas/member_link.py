@@ -89,6 +89,7 @@ class MemberLink:
 
     Attributes:
         counters: Tasks answered and repeated, and what was dropped by reason.
+        fault: What ended the thread that works, if anything did: a bug, the process should end then.
     """
 
     def __init__(
@@ -120,6 +121,7 @@ class MemberLink:
         self._replies = 0
         self._stopping = threading.Event()
         self.counters: Final[Counter[str]] = Counter()
+        self.fault: Exception | None = None
         self._worker = threading.Thread(target=self._work, name=f"learning-{membership.member}", daemon=True)
         self._link = Link(
             broker,
@@ -166,6 +168,13 @@ class MemberLink:
             self._refuse("queue_full")
 
     def _work(self) -> None:
+        try:
+            self._serve()
+        except Exception as error:
+            self.fault = error
+            log.exception("learning_member_failed")
+
+    def _serve(self) -> None:
         while (payload := self._fragments.get()) is not None and not self._stopping.is_set():
             try:
                 body = self._keys.open(self._task_topic, payload, role=self._who.server_role, name=self._who.server)

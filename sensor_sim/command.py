@@ -33,7 +33,7 @@ from sensor_sim.settings import SimulatorSettings
 
 log = logging.getLogger(__name__)
 
-REPLAY_MEMORY_CAPTURES = 10_000
+REPLAY_MEMORY_CAPTURES = 200  # a point; the broker has them by then, this is for what it may lose
 _CUT = re.compile(r"(?P<file>.+?):(?P<from>[0-9.]+)-(?P<to>[0-9.]+)")
 
 

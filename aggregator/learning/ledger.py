@@ -1,6 +1,7 @@
 """This file knows how much of what leaves the plant is counted: messages and bytes, per day and topic."""
 
 import datetime as dt
+import logging
 import threading
 from collections import Counter
 from collections.abc import Callable
@@ -9,8 +10,11 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Engine
 
 from aggregator.database import writing
+from schemas.logs import event
 from schemas.site_tables import ledger
 from schemas.topics import Topic
+
+log = logging.getLogger(__name__)
 
 
 class FenceLedger:
@@ -32,12 +36,21 @@ class FenceLedger:
             self._bytes[key] += sent_bytes
 
     def flush(self) -> None:
-        """Add what was counted to the table."""
+        """Add what was counted to the table; what cannot be written now stays counted, and is written next time."""
         with self._lock:
             messages, self._messages = self._messages, Counter()
             sizes, self._bytes = self._bytes, Counter()
         if not messages:
             return
+        try:
+            self._write(messages, sizes)
+        except sa.exc.OperationalError as error:
+            with self._lock:
+                self._messages += messages
+                self._bytes += sizes
+            event(log, logging.WARNING, "ledger_waits", problem=str(error.__cause__ or error))
+
+    def _write(self, messages: Counter[tuple[str, str]], sizes: Counter[tuple[str, str]]) -> None:
         with writing(self._engine) as connection:
             for (day, topic), count in messages.items():
                 mine = (ledger.c.day == day) & (ledger.c.topic == topic)

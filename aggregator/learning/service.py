@@ -151,7 +151,8 @@ class Learning:
     @property
     def fault(self) -> Exception | None:
         """What ended a thread of ours, if anything did: the service should stop then, and be started again."""
-        return self._fault or (self.rollout.fault if self.rollout is not None else None)
+        parts = (self.rollout, self._uplink)
+        return self._fault or next((part.fault for part in parts if part is not None and part.fault is not None), None)
 
     @property
     def alive(self) -> bool:

@@ -25,7 +25,7 @@ from schemas.member_link import MemberLink, Membership
 from schemas.release import MANIFEST, SIGNATURE, make_release
 from schemas.signing import Signer
 from schemas.site_tables import learning_round, rollout, round_update
-from tests.support.brokers import BrokerServer, embedded_broker
+from tests.support.brokers import BrokerServer, embedded_broker, mosquitto_broker
 from tests.support.learning import (
     People,
     SmallGateway,
@@ -39,9 +39,10 @@ from tests.support.learning import (
 GATEWAYS = ("gw-1", "gw-2", "gw-3")
 
 
-@pytest.fixture
-def broker() -> Iterator[BrokerServer]:
-    with embedded_broker(["site-a", *GATEWAYS, "stranger"]) as server:
+@pytest.fixture(params=["embedded", "mosquitto"])
+def broker(request: pytest.FixtureRequest) -> Iterator[BrokerServer]:
+    serve = embedded_broker if request.param == "embedded" else mosquitto_broker
+    with serve(["site-a", *GATEWAYS, "stranger"]) as server:
         yield server
 
 

@@ -128,3 +128,16 @@ def test_what_leaves_the_plant_is_counted_per_day_and_topic(engine: Engine) -> N
         ("1970-01-02", "reply"): (1, 7),
         ("1970-01-01", "member"): (1, 30),
     }
+
+
+def test_what_cannot_be_written_now_stays_counted(engine: Engine) -> None:
+    fence = FenceLedger(engine, lambda: 0)
+    fence.count(REPLY, 100)
+    with writing(engine) as connection:
+        connection.execute(sa.text("ALTER TABLE ledger RENAME TO away"))
+    fence.flush()
+    fence.count(REPLY, 1)
+    with writing(engine) as connection:
+        connection.execute(sa.text("ALTER TABLE away RENAME TO ledger"))
+    fence.flush()
+    assert [(row["messages"], row["bytes"]) for row in rows(engine, ledger)] == [(2, 101)]

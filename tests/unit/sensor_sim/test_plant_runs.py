@@ -4,6 +4,7 @@ import hashlib
 from collections import Counter
 from collections.abc import Iterable
 from itertools import pairwise
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,8 +13,10 @@ from schemas.capture import decode_capture
 from sensor_sim.delivery import Delivery
 from sensor_sim.errors import ScenarioError
 from sensor_sim.plant import Plant, gateway_by_machine
-from sensor_sim.scenario import Scenario
+from sensor_sim.scenario import Scenario, load_scenario
 from tests.support.machine_scenarios import EPOCH_US, one_machine, plant_of
+
+EXAMPLES = Path(__file__).parents[3] / "deploy" / "examples" / "scenarios"
 
 POINT = {"samples": 1024, "interval_s": 1.0, "imperfections": [
     {"kind": "duplicated", "share": 0.2}, {"kind": "reordered", "share": 0.2}, {"kind": "lost", "share": 0.1},
@@ -92,3 +95,12 @@ def test_a_capture_does_not_depend_on_what_was_drawn_before_it():
     alone = {(d.route.point, d.sequence): d.payload for d in plant_of(plants(1)).deliveries(to_s=4.0)}
     assert alone
     assert all(whole[key] == payload for key, payload in alone.items())
+
+
+def test_every_shipped_scenario_runs_through_all_that_happens_in_it():
+    for path in sorted(EXAMPLES.glob("*.toml")):
+        scenario = load_scenario(path)
+        ends_s = max((fault.onset_s + fault.duration_s for m in scenario.machines for fault in m.faults), default=0.0)
+        for at_s in np.linspace(0.0, 1.2 * ends_s, 9):
+            for delivery in plant_of(scenario).deliveries(from_s=float(at_s), to_s=float(at_s) + 2.0):
+                assert delivery.payload
