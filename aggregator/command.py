@@ -3,6 +3,7 @@
 import argparse
 import datetime as dt
 import json
+import logging
 import signal
 import sys
 import threading
@@ -95,6 +96,7 @@ def _load(args: argparse.Namespace) -> AggregatorSettings | None:
         print(describe(settings))
         return None
     start_logging(settings.log_level)
+    logging.getLogger("alembic").setLevel(logging.WARNING)  # it tells at length what it would do
     return settings
 
 

@@ -4,7 +4,7 @@ The live path and the back-test both run through here. No I/O: the store is aske
 handed to the caller to commit.
 """
 
-from collections import Counter
+from collections import Counter, OrderedDict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -28,9 +28,12 @@ from vibration.bearing_library import lookup_bearing
 from vibration.errors import VibrationError
 from vibration.features import MODEL_FEATURES, FeatureKernel
 
+BOOTS_KEPT = 4  # of one sensor whose captures may still come; an older one's are looked up in the store
 KERNELS_KEPT = 16  # workspaces of capture shapes in use; a plant has a handful
 
 Known = Callable[[Iterable[tuple[str, int, int]]], set[tuple[str, int, int]]]
+Recall = Callable[[str, int], Sequence[int]]
+"""Point and boot -> the highest stored sequences."""
 
 
 class Model(Protocol):
@@ -72,13 +75,13 @@ class Judged:
     Attributes:
         batch: Everything to commit.
         verdicts: In the order of the captures that were new.
-        acknowledge: point -> (boot, through) for sensors that keep captures until then.
+        acknowledge: (point, boot) -> through, for sensors that keep captures until then.
         healthy: point -> standardised rows fit for training, each (channels, F).
     """
 
     batch: Batch
     verdicts: list[Verdict] = field(default_factory=list)
-    acknowledge: dict[str, tuple[int, int]] = field(default_factory=dict)
+    acknowledge: dict[tuple[str, int], int] = field(default_factory=dict)
     healthy: list[Rows] = field(default_factory=list)
 
 
@@ -110,13 +113,17 @@ def bearing_orders(plate: Nameplate) -> FaultOrders | None:
 class Judge:
     """Holds every point of a gateway and judges captures in batches."""
 
-    def __init__(self, settings: GatewaySettings, *, known: Known, model: Model | None = None) -> None:
+    def __init__(
+        self, settings: GatewaySettings, *, known: Known, recall: Recall = lambda _point, _boot: (),
+        model: Model | None = None,
+    ) -> None:  # fmt: skip
         self._settings = settings
         self._known = known
+        self._recall = recall
         self._plates = {plate.machine: plate for plate in settings.machines}
         self._orders = {plate.machine: bearing_orders(plate) for plate in settings.machines}
         self._kernels: dict[tuple[float, int, int], FeatureKernel] = {}
-        self._streams: dict[str, StreamOrder] = {}
+        self._streams: dict[str, OrderedDict[int, StreamOrder]] = {}
         self.monitors: dict[str, PointMonitor] = {}
         self.model: Model = StatisticalFallback() if model is None else model
 
@@ -139,12 +146,6 @@ class Judge:
         for monitor in self.monitors.values():
             monitor.use_model(model.score, model.version)
 
-    def restore_stream(self, point: str, stored: Sequence[tuple[int, int]]) -> None:
-        """Continue the order of a point's captures from its newest stored (boot, sequence), oldest first."""
-        if stored:
-            boot = stored[-1][0]
-            self._streams[point] = StreamOrder.restore(boot, [s for b, s in stored if b == boot])
-
     def process(self, items: Sequence[Taken], *, now_us: int, diagnose_always: bool = False) -> Judged:
         """Judge captures in the order they came."""
         judged = Judged(Batch(now_us))
@@ -152,10 +153,10 @@ class Judge:
         seen = self._look(fresh)
         scored = self._score(fresh, seen)
         changed: set[str] = set()
-        for taken, one, (rows, score, reconstructed) in zip(fresh, seen, scored, strict=True):
+        for taken, one, batched in zip(fresh, seen, scored, strict=True):
             monitor = self.monitor(taken.point)
-            if rows is None and monitor.standardise(one) is not None:  # became ready within this batch
-                ((rows, score, reconstructed),) = self._score([taken], [one])
+            became_ready = batched[0] is None and monitor.standardise(one) is not None  # within this batch
+            rows, score, reconstructed = self._score([taken], [one])[0] if became_ready else batched
             outcome = monitor.conclude(one, rows, score, reconstructed, diagnose_always=diagnose_always)
             judged.verdicts.append(Verdict(taken, outcome))
             self._keep(judged.batch, taken, one, outcome)
@@ -181,28 +182,33 @@ class Judge:
 
     def _order(self, items: Sequence[Taken], judged: Judged) -> list[Taken]:
         fresh: list[Taken] = []
+        here: set[tuple[str, int, int]] = set()
         counts: Counter[str] = judged.batch.counts
         for taken in items:
             capture = taken.capture
-            stream = self._streams.get(taken.point)
             key = (taken.point, capture.boot, capture.sequence)
-            other_boot = stream is None or stream.boot != capture.boot
-            if stream is None or other_boot:
-                if self._known([key]):
-                    counts[DUPLICATES] += 1
-                    continue
-                stream = self._streams[taken.point] = StreamOrder(capture.boot)
+            stream = self._stream(taken.point, capture.boot)
             kept = bool(capture.flags & CaptureFlag.KEPT_UNTIL_ACK)
             arrival = stream.arrive(capture.sequence, kept_until_ack=kept)
             if kept:
-                judged.acknowledge[taken.point] = (stream.boot, stream.through)
-            if arrival.duplicate or (arrival.unsure and self._known([key])):
+                judged.acknowledge[taken.point, capture.boot] = stream.through
+            if arrival.duplicate or key in here or (arrival.unsure and self._known([key])):
                 counts[DUPLICATES] += 1
                 continue
+            here.add(key)
             if arrival.missing:
                 counts[GAPS] += arrival.missing
             fresh.append(taken)
         return fresh
+
+    def _stream(self, point: str, boot: int) -> StreamOrder:
+        boots = self._streams.setdefault(point, OrderedDict())
+        if boot not in boots:
+            boots[boot] = StreamOrder.restore(boot, self._recall(point, boot))
+            if len(boots) > BOOTS_KEPT:
+                boots.popitem(last=False)
+        boots.move_to_end(boot)
+        return boots[boot]
 
     def _look(self, fresh: Sequence[Taken]) -> list[Seen]:
         groups: dict[tuple[float, int, int], list[int]] = {}

@@ -442,7 +442,8 @@ class PointMonitor:
             acceleration_peak_g=worst("peak_g"), crest_factor=worst("crest_factor"), kurtosis=worst("kurtosis"),
             envelope_rms_g=worst("envelope_rms_g"), rpm=speed.rpm,
             rpm_source=_speed_source(speed), rpm_confidence=speed.confidence,
-            temperature_c=_known(capture.temperature_c), battery_v=_known(capture.battery_v), diagnosis=found.ranked if found else (),
+            temperature_c=_known(capture.temperature_c), battery_v=_known(capture.battery_v),
+            diagnosis=found.ranked if found else (),
             model_version=self.model_version if self.ready else 0,
         )  # fmt: skip
 

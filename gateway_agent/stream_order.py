@@ -3,7 +3,9 @@
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-REMEMBERED = 1024  # newest sequences of a boot held exactly; an older one is looked up in the store
+# Newest sequences of a boot held exactly; an older one is looked up in the store, and an older hole will never come:
+# sensors keep some tens of captures, and one that has dropped a capture would else never be acknowledged again.
+REMEMBERED = 1024
 MAX_GAP = 1_000_000  # a jump beyond this is a broken counter, not a million lost captures
 
 
@@ -32,6 +34,7 @@ class StreamOrder:
 
     boot: int
     _seen: set[int] = field(default_factory=set)
+    _lowest: int = -1
     _highest: int = -1
     _through: int = -1
 
@@ -42,7 +45,7 @@ class StreamOrder:
         stored = sorted(sequences)
         if stored:
             order._seen = set(stored)
-            order._highest = stored[-1]
+            order._lowest, order._highest = stored[0], stored[-1]
             order._through = stored[0]
             order._advance()
         return order
@@ -56,25 +59,34 @@ class StreamOrder:
         """Take note of one capture that is about to be stored."""
         if sequence in self._seen:
             return Arrival(duplicate=True, unsure=False, missing=0)
-        if sequence <= self._highest - REMEMBERED:
-            return Arrival(duplicate=False, unsure=True, missing=0)
-        missing = 0
-        if sequence > self._highest:
-            if self._highest >= 0 and sequence - self._highest <= MAX_GAP:
-                missing = sequence - self._highest - 1
-            self._highest = sequence
-        else:
-            missing = -1
+        if self._highest >= 0 and sequence <= self._highest - REMEMBERED:
+            return Arrival(duplicate=False, unsure=True, missing=-1 if sequence > self._lowest else 0)
+        missing = self._newly_missing(sequence)
         self._seen.add(sequence)
         if not kept_until_ack:
             self._through = max(self._through, sequence)
-        elif self._through < 0 and not missing:
+        elif self._through < 0:
             self._through = sequence
         self._advance()
         if len(self._seen) > 2 * REMEMBERED:
             self._seen = {s for s in self._seen if s > self._highest - REMEMBERED}
         return Arrival(duplicate=False, unsure=False, missing=missing)
 
+    def _newly_missing(self, sequence: int) -> int:
+        if self._highest < 0 or sequence - self._highest > MAX_GAP:
+            self._lowest = self._highest = sequence
+            return 0
+        if sequence > self._highest:
+            missing = sequence - self._highest - 1
+            self._highest = sequence
+            return missing
+        if sequence < self._lowest:
+            missing = self._lowest - sequence - 1
+            self._lowest = sequence
+            return missing
+        return -1
+
     def _advance(self) -> None:
+        self._through = max(self._through, self._highest - REMEMBERED)
         while self._through + 1 in self._seen:
             self._through += 1

@@ -1,8 +1,9 @@
 """This file knows the way of a capture through a running gateway: queue, judge, commit, acknowledge, in this order.
 
 One thread owns the judge and everything that writes to the store; the network thread only puts into its queue.
-The broker holds what has not been acknowledged, so the queue has room for the whole unacknowledged window: it can
-only be full when the broker does not keep to the window, and then the payload stays with the broker.
+The broker holds what has not been acknowledged, so the queue has room for the whole unacknowledged window, and for
+the one before a reconnect besides: it can only be full when the broker does not keep to the window, and then the
+payload stays with the broker.
 """
 
 import logging
@@ -81,10 +82,24 @@ class IngestWorker:
             QueueFull: There is no room; the message stays with the broker.
         """
         with self._waiting:
-            if len(self._queue) >= self._settings.queue_captures:
+            if self._takes_the_place_of_its_older_self(received):
+                return
+            if len(self._queue) >= 2 * self._settings.queue_captures:
                 raise QueueFull(f"{len(self._queue)} captures wait already")
             self._queue.append((received, self._clocks.wall_us()))
             self._waiting.notify()
+
+    def _takes_the_place_of_its_older_self(self, received: Received) -> bool:
+        """After a reconnect the broker sends again what waits here; only the new copy can be acknowledged."""
+        for index, (waiting, at_us) in enumerate(self._queue):
+            if not waiting.is_of_older_connection_than(received):
+                return False
+            if (waiting.topic, waiting.payload) == (received.topic, received.payload):
+                del self._queue[index]
+                self._queue.append((received, at_us))
+                self._waiting.notify()
+                return True
+        return False
 
     def do(self, job: Job) -> None:
         """Have something done in this worker's thread, between two batches."""
@@ -185,7 +200,7 @@ class IngestWorker:
             return
         for message, _ in received:
             link.acknowledge(message)
-        for point, (boot, through) in judged.acknowledge.items():
+        for (point, boot), through in judged.acknowledge.items():
             if through < 0:
                 continue
             machine, _, position = point.partition("/")

@@ -362,7 +362,7 @@ class Chart {
     }
     if (high === -Infinity) return this.log ? [0.1, 1] : [0, 1];
     if (this.log) return [Math.max(least, high / 1e5) * 0.8, high * 1.6];
-    for (const limit of this.data.limits) if (limit.keep) high = Math.max(high, limit.value);
+    for (const limit of this.data.limits) if (limit.keep) high = Math.max(high, limit.value * 1.08);
     if (this.data.from_zero) low = Math.min(0, low);
     if (high <= low) high = low + (Math.abs(low) || 1) * 0.1;
     const air = (high - low) * 0.08;

@@ -12,8 +12,7 @@ from numpy.typing import NDArray
 from dashboard.components.assets import asset
 
 Role = Literal["main", "baseline", "limit"]
-SPECTRUM_HINT = "Point, tap or use the arrow keys to read values; drag to zoom, double-click for all."
-TREND_HINT = SPECTRUM_HINT
+HINT = "Point, tap or use the arrow keys to read values; drag to zoom, double-click for all."
 
 _canvas = st.components.v2.component("undertone.chart", css=asset("chart.css"), js=asset("chart.js"))
 
@@ -85,6 +84,7 @@ def spectrum_data(
     label: str,
     cursors: Sequence[Cursor],
     shaft_hz: float | None,
+    with_hint: bool = False,
 ) -> dict[str, Any]:
     """Describe a spectrum; a zoom is kept under `view_key`."""
     return _data(
@@ -106,7 +106,7 @@ def spectrum_data(
         ],
         from_zero=True,
         height=300,
-        hint=SPECTRUM_HINT,
+        hint=HINT if with_hint else "",
     )  # fmt: skip
 
 
@@ -123,6 +123,7 @@ def trend_data(
     limits: Sequence[Limit] = (),
     marks: Sequence[Mark] = (),
     from_zero: bool = True,
+    with_hint: bool = False,
 ) -> dict[str, Any]:
     """Describe a trend over the viewer's local time."""
     return _data(
@@ -140,7 +141,7 @@ def trend_data(
         marks=[{"label": m.label, "at": m.at_ms} for m in marks],
         from_zero=from_zero,
         height=210,
-        hint=TREND_HINT,
+        hint=HINT if with_hint else "",
     )
 
 

@@ -97,6 +97,7 @@ def _draw(evidence: Evidence, family: str) -> None:
             start_hz=evidence.envelope.start, step_hz=evidence.envelope.step, lines=envelope,
             unit=evidence.envelope.value_unit, label="amplitude", shaft_hz=shaft_hz,
             cursors=cursors(evidence.fault_lines, shown=frozenset({family or "1x"})),
+            with_hint=True,
         )
     )  # fmt: skip
     show_chart(

@@ -23,7 +23,7 @@ def strip_parts(plant: Plant, conditions: list[Condition], now_us: int) -> list[
     """The strip's texts, most important first."""
     counts = Counter(condition.level.name for condition in conditions)
     abnormal = [
-        f"{level.text} {counts[level.name]}"
+        f"{level.text}\u00a0{counts[level.name]}"
         for level in LEVELS.values()
         if counts[level.name] and level.name in {"danger", "alert", "notice", "sensor", "unknown"}
     ]

@@ -115,6 +115,7 @@ def _draw(
                     view_key=f"trend:{quantity}:{point.point}:{chosen}", title=title, lines=lines, unit=unit,
                     label=label,
                     range_ms=range_ms, gaps_ms=gaps, bands=in_bands, limits=at_limits, marks=marks, from_zero=from_zero,
+                    with_hint=index == 0,
                 )
             )  # fmt: skip
     st.caption(

@@ -64,9 +64,9 @@ def _show_measures(machine: MachineRecord, verdict: Alarm | None, now_us: int) -
             f"score {words.number(latest.score)} against its limit {words.number(latest.limit)} "
             f"({latest.score / latest.limit:.1f} times)"
         )
-    zone = f"zone {latest.zone}: " if latest.zone else ""
     if latest.zone_basis:
-        parts.append(zone + words.plain(latest.zone_basis))
+        said = "" if latest.zone is None or "zone" in latest.zone_basis else f"zone {latest.zone}: "
+        parts.append(said + words.plain(latest.zone_basis))
     model = f"release {latest.model_version}" if latest.model_version else "the built-in statistics"
     age = words.age((now_us - latest.measured_at_us) / 1e6)
     st.markdown(f"Now at {words.plain(position(chosen.point))}, measured {age}: " + "; ".join(parts or ["not judged"]))

@@ -51,6 +51,8 @@ class Running:
         with contextlib.suppress(BlockingIOError):
             while not self._ready:
                 self._ready = b"READY=1" in self._manager.recv(4096).split(b"\n")
+        if self._ready:
+            self._manager.close()  # a full queue would make it wait for us with its next word
         return self._ready
 
     def close(self) -> None:
