@@ -13,6 +13,7 @@ def notify(state: str) -> None:
     if address.startswith("@"):
         address = "\0" + address[1:]
     with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as link:
+        link.settimeout(2.0)  # a manager that does not read must not hold the service up
         link.sendto(state.encode(), address)
 
 
