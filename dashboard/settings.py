@@ -22,7 +22,7 @@ class AccessSettings(Settings):
 class LiveSettings(Settings):
     """How often live parts look again, and when silence counts."""
 
-    refresh_s: float = Field(default=3.0, ge=1.0, le=300.0)
+    refresh_s: float = Field(default=5.0, ge=1.0, le=300.0)
     stale_after_intervals: float = Field(default=3.0, ge=1.0, le=100.0, description="Missed captures of a point.")
     stale_floor_s: float = Field(default=30.0, ge=1.0, description="No point is stale before this age.")
     assumed_interval_s: float = Field(default=900.0, ge=1.0, description="Until a point's interval is known.")

@@ -34,7 +34,7 @@ class Judged:
 
     Attributes:
         name: Names the capture; the alarm it raises is named after it.
-        at_us: When it was measured.
+        at_us: When it was judged, by the gateway's clock: that of a sensor may stand still, and shelving must end.
         severity: How bad.
         calm: Whether it lies below the dead band of every limit.
         latches: The capture shows damage that does not heal (a bearing past its early stage).
@@ -92,7 +92,7 @@ class AlarmLogic:
 
     def handle(self, judged: Judged) -> list[AlarmChange]:
         """Take in one usable capture."""
-        changes = self._expire_shelf(judged.at_us)
+        changes = self.expire_shelf(judged.at_us)
         self._recent.append(judged.severity)
         while len(self._recent) > self.settings.of_count:
             self._recent.popleft()
@@ -181,7 +181,8 @@ class AlarmLogic:
         else:
             self._below = "returned" if self._below == "unacknowledged" else "normal"
 
-    def _expire_shelf(self, now_us: int) -> list[AlarmChange]:
+    def expire_shelf(self, now_us: int) -> list[AlarmChange]:
+        """Show the alarm again when its time is over, also where no capture comes any more."""
         if self._shelved_until_us is None or now_us < self._shelved_until_us:
             return []
         self._shelved_until_us = None

@@ -9,6 +9,7 @@ import math
 import os
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,7 @@ from schemas.nameplate import Nameplate
 from schemas.recordings import Recording, RecordingRejected, read_recording
 from schemas.settings import BrokerSettings
 from vibration.bearing import orders_from_row
+from vibration.errors import VibrationError
 
 POINT = "machine/backtest"
 _EPOCH_US = 1_000_000_000_000_000  # where virtual time starts; no result depends on it
@@ -124,9 +126,9 @@ def cut_windows(recording: Recording, cut: Cut, window_s: float | None) -> list[
         if recording.snapshots > 1:
             if not cut.from_s <= recording.start_s[snapshot] < cut.before_s:
                 continue
-        elif math.isfinite(cut.from_s):
-            first = max(0, round(cut.from_s * rate))
-            counts, offset_s = counts[:, first : max(first, round(cut.before_s * rate))], offset_s + first / rate
+        elif cut.from_s > -math.inf:
+            first, end = (round(min(max(0.0, s * rate), counts.shape[1])) for s in (cut.from_s, cut.before_s))
+            counts, offset_s = counts[:, first:end], offset_s + first / rate
         total = counts.shape[1]
         length = total if window_s is None else min(total, max(1, round(window_s * rate)))
         if length < MIN_SAMPLES:
@@ -137,7 +139,7 @@ def cut_windows(recording: Recording, cut: Cut, window_s: float | None) -> list[
             part = counts[:, number * length : (number + 1) * length]
             at_s = offset_s + number * length / rate
             capture = Capture(
-                0, len(windows), _EPOCH_US + round(at_s * 1e6), rate, part, np.abs(recording.scale_g), rpm=recording.rpm
+                0, len(windows), _EPOCH_US + len(windows), rate, part, np.abs(recording.scale_g), rpm=recording.rpm
             )
             windows.append(Window(snapshot, number, at_s, capture))
     if not windows:
@@ -174,10 +176,13 @@ def run_backtest(
                     f"commissioned with {layout[0]:g} Hz and {layout[1]}"
                 )
             windows = cut_windows(recording, cut, options.window_s)
-            if learnt and state is None:
-                state = _commission(model, learnt, recording, options)
-            judge = _judge(model, recording, options, commissioned=_usable(state), state=state)
-            yield from _judged(judge, cut, windows, options, alarms=bool(learnt))
+            with _about(cut):
+                if learnt and state is None:
+                    state = _commission(model, learnt, recording, options)
+                    if _usable(state) < len(learnt):
+                        progress(f"warning: only {_usable(state)} of {len(learnt)} commissioning windows can be used")
+                judge = _judge(model, recording, options, commissioned=_usable(state), state=state)
+                yield from _judged(judge, cut, windows, options, alarms=_usable(state) >= MIN_CAPTURES)
 
     _write(out, lines())
 
@@ -197,12 +202,12 @@ def run_life(
             progress(f"{number}/{len(lives)} {cut.given}")
             windows = cut_windows(recording, cut, None)
             first = math.floor(share * len(windows))
-            judge = _judge(model, recording, options, commissioned=0, state=None)
-            for line in _judged(judge, cut, windows[:first], options, alarms=False):
-                yield {**line, **({} if options.score_only else {"alarm": False, "exceeds": False})}
-            state = _commission(model, [w.capture for w in windows[:first]], recording, options) if first else None
-            judge = _judge(model, recording, options, commissioned=_usable(state), state=state)
-            yield from _judged(judge, cut, windows[first:], options, alarms=first > 0)
+            with _about(cut):
+                judge = _judge(model, recording, options, commissioned=0, state=None)
+                yield from _judged(judge, cut, windows[:first], options, alarms=False)
+                state = _commission(model, [w.capture for w in windows[:first]], recording, options) if first else None
+                judge = _judge(model, recording, options, commissioned=_usable(state), state=state)
+                yield from _judged(judge, cut, windows[first:], options, alarms=_usable(state) >= MIN_CAPTURES)
 
     _write(out, lines())
 
@@ -214,6 +219,15 @@ def _read(cut: Cut) -> Recording:
         raise BacktestError(str(error)) from error
 
 
+@contextmanager
+def _about(cut: Cut) -> Iterator[None]:
+    """Name the file whose rate, geometry or the like cannot be calculated with."""
+    try:
+        yield
+    except VibrationError as error:
+        raise BacktestError(f"{cut.given}: {error}") from error
+
+
 def _layout(recording: Recording) -> tuple[float, int]:
     return recording.sample_rate_hz, recording.channels
 
@@ -221,9 +235,9 @@ def _layout(recording: Recording) -> tuple[float, int]:
 def _one_layout(sources: Sequence[tuple[Cut, Recording]]) -> tuple[float, int] | None:
     layouts = {_layout(recording) for _, recording in sources}
     if len(layouts) > 1:
-        raise BacktestError(
-            f"{sources[-1][0].given}: commissioning recordings differ in rate or channels: {sorted(layouts)}"
-        )
+        first = _layout(sources[0][1])
+        other = next(cut.given for cut, recording in sources if _layout(recording) != first)
+        raise BacktestError(f"{other}: commissioning recordings differ in rate or channels: {sorted(layouts)}")
     return next(iter(layouts), None)
 
 
@@ -308,6 +322,9 @@ def _write(out: Path, lines: Iterator[dict[str, Any]]) -> None:
             for line in lines:
                 file.write(json.dumps(line, allow_nan=False) + "\n")
         Path(name).replace(out)
+    except OSError as error:
+        Path(name).unlink(missing_ok=True)
+        raise BacktestError(f"{out}: results cannot be written ({error.strerror})") from error
     except BaseException:
         Path(name).unlink(missing_ok=True)
         raise

@@ -2,6 +2,7 @@
 
 import logging
 
+from gateway_agent.errors import StoreError
 from gateway_agent.judge import Judge
 from gateway_agent.release_shelf import ReleaseShelf
 from gateway_agent.store import BULK, URGENT, Batch, Store
@@ -27,7 +28,7 @@ class CommandDesk:
         try:
             text = self._do(command, judge, batch)
             done = True
-        except (LookupError, ReleaseRejected) as error:
+        except (LookupError, ReleaseRejected, StoreError) as error:
             text, done = str(error.args[0] if error.args else error), False
         batch.commands_done.append(command.command_id)
         batch.records.append(
@@ -74,6 +75,9 @@ class CommandDesk:
             raise LookupError("no raw capture of this point is kept any more")
         capture = decode_capture(raw)
         monitor = judge.monitors[command.point]
+        quality = monitor.assess(capture)
+        if not quality.ok:
+            raise LookupError(f"the newest capture shows a sensor that is {quality.verdict}: {quality.detail}")
         found = monitor.diagnose_capture(capture)
         why = f"asked for by {command.actor}: {command.note or 'no reason given'}"
         batch.records.append((BULK, monitor.evidence(capture, found, why=why, waveform=True)))

@@ -22,6 +22,7 @@ from vibration.units import sine_velocity_mm_s
 FloatArray = NDArray[np.float64]
 
 HARMONICS = 4
+MAX_DB = 120.0  # a line above a floor of exactly nothing stands out without end; no measured one by more
 # A family this far above chance (mean over its lines, dB) is as likely as not: half its weight is doubt. Lines of
 # pure noise reach 0 to 1 dB, a clear race fault 6 to 20.
 DOUBT_DB = 3.0
@@ -254,11 +255,15 @@ def _shaft_families(
 
 
 def _rank(strength_db: Mapping[str, float]) -> tuple[Diagnosis, ...]:
-    weights = {label: db * db for label, db in strength_db.items() if db > 0}
+    weights = {label: min(db, MAX_DB) ** 2 for label, db in strength_db.items() if db > 0}
     total = sum(weights.values()) + DOUBT_DB**2
     weights["unknown"] = DOUBT_DB**2
     ranked = sorted(weights.items(), key=lambda item: -item[1])
     return tuple(Diagnosis(label=label, confidence=round(w / total, 3)) for label, w in ranked if w / total >= 0.01)
+
+
+def _prominence_db(line: LineEvidence) -> float:
+    return round(min(line.prominence_db, MAX_DB), 1)
 
 
 def _sentences(ranked: tuple[Diagnosis, ...], best: Mapping[str, _Family], facts: MachineFacts) -> tuple[Finding, ...]:
@@ -271,10 +276,10 @@ def _sentences(ranked: tuple[Diagnosis, ...], best: Mapping[str, _Family], facts
             first = max(standing, key=lambda line: line.prominence)
             findings.append(
                 Finding(
-                    label=label, speaks_for=True, value=round(first.prominence_db, 1), unit="dB",
+                    label=label, speaks_for=True, value=_prominence_db(first), unit="dB",
                     text=f"{len(standing)} of {len(family.lines)} {label_name(label)} lines stand out of the envelope, "
                     f"the strongest at {first.found_hz:.1f} Hz ({100 * first.deviation_share:+.1f} % from theory), "
-                    f"{first.prominence_db:.0f} dB above its surroundings",
+                    f"{_prominence_db(first):.0f} dB above its surroundings",
                 )
             )  # fmt: skip
         sides = [line for line in family.sidebands if line.stands_out and line.resolved]
@@ -339,7 +344,7 @@ def _cursors(rates: Mapping[str, float], best: Mapping[str, _Family], facts: Mac
             FaultLine(
                 name=names[label], frequency_hz=rate, harmonics=HARMONICS,
                 found_hz=strongest.found_hz / strongest.order if strongest else None,
-                prominence_db=round(strongest.prominence_db, 1) if strongest else None,
+                prominence_db=_prominence_db(strongest) if strongest else None,
             )
         )  # fmt: skip
     if facts.shaft_hz is not None:

@@ -3,6 +3,7 @@
 GatewayError
 ├── StoreError            the gateway's own database or segments cannot be used
 │   └── StoreFull         the disk has no room; captures wait at the broker
+├── TrainingRefused       (in training.py) this gateway cannot learn from what it has
 └── BacktestError         a back-test was asked for something that cannot be done
 """
 

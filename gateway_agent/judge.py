@@ -157,7 +157,7 @@ class Judge:
             monitor = self.monitor(taken.point)
             became_ready = batched[0] is None and monitor.standardise(one) is not None  # within this batch
             rows, score, reconstructed = self._score([taken], [one])[0] if became_ready else batched
-            outcome = monitor.conclude(one, rows, score, reconstructed, diagnose_always=diagnose_always)
+            outcome = monitor.conclude(one, rows, score, reconstructed, now_us=now_us, diagnose_always=diagnose_always)
             judged.verdicts.append(Verdict(taken, outcome))
             self._keep(judged.batch, taken, one, outcome)
             if outcome.healthy_rows is not None:

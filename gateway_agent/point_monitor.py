@@ -46,6 +46,7 @@ QUALITY_HOLD = 3  # captures of the same bad quality until the sensor itself is 
 DANGER_SCORES = 4.0  # times the limit, with a bearing diagnosis, makes an alert a danger
 LATCH_CONFIDENCE = 0.7  # a bearing fault this sure does not heal: falling vibration is no recovery (stage 4)
 SPECTRUM_LINES = 4096  # most lines of a spectrum that travel as evidence
+_NO_FAULT_OF_THE_SENSOR = frozenset({"ok", "machine_stopped"})
 _BEARING = frozenset({"outer", "inner", "ball", "cage"})
 _STAT = {name: index for index, name in enumerate(FEATURE_NAMES[: MODEL_FEATURES.start])}
 
@@ -111,7 +112,7 @@ class PointMonitor:
     @property
     def learning(self) -> Learning:
         """Whether the point is still learning, ready, or its sensor in doubt."""
-        if self._notified != "ok":
+        if self._notified not in _NO_FAULT_OF_THE_SENSOR:
             return "suspect"
         return "ready" if self.ready else "learning"
 
@@ -153,6 +154,7 @@ class PointMonitor:
         score: float | None,
         reconstructed: Rows | None,
         *,
+        now_us: int | None = None,
         diagnose_always: bool = False,
     ) -> Outcome:
         """Judge one capture.
@@ -162,6 +164,7 @@ class PointMonitor:
             rows: What `standardise` gave.
             score: The model's score of these rows; None when there were none.
             reconstructed: What the model made of them.
+            now_us: The gateway's time; that of the capture if left out.
             diagnose_always: Also diagnose what is not suspicious (a back-test wants it).
         """
         capture, quality = seen.capture, self._final_quality(seen)
@@ -192,7 +195,8 @@ class PointMonitor:
             )
             changes = self.alarm.handle(
                 Judged(
-                    f"{self.point}:{capture.boot}:{capture.sequence}", capture.measured_at_us, severity, calm,
+                    f"{self.point}:{capture.boot}:{capture.sequence}",
+                    capture.measured_at_us if now_us is None else now_us, severity, calm,
                     latches=self._latches(exceeds, outcome_findings),
                 )
             )  # fmt: skip
@@ -468,8 +472,9 @@ class PointMonitor:
         records: list[Record] = []
         held = len(self._bad_run) == QUALITY_HOLD and len(set(self._bad_run)) == 1
         if held and quality != self._notified:
-            self._notified = "ok" if quality in {"ok", "machine_stopped"} else quality
-            text = "captures can be believed again" if quality == "ok" else f"{quality}: {detail}".rstrip(": ")
+            stopped, self._notified = self._notified == "machine_stopped", quality
+            again = "the machine runs again" if stopped else "captures can be believed again"
+            text = again if quality == "ok" else f"{quality}: {detail}".rstrip(": ")
             records.append(self._notice(text, quality, at_us))
         elif was_learning == "learning" and self.learning == "ready":
             text = f"ready: healthy limits from {len(self.learnt)} captures"

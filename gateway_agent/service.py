@@ -4,6 +4,7 @@ Threads: the network's own, `ingest` (owns the judge and the store's writes), `u
 fails ends the process with a clear line; what was acknowledged is on disk, and the supervisor starts us again.
 """
 
+import contextlib
 import logging
 import os
 import signal
@@ -16,6 +17,7 @@ from importlib.metadata import version
 import numpy as np
 
 from gateway_agent.commands import CommandDesk
+from gateway_agent.errors import StoreFull
 from gateway_agent.federation import LearningMember
 from gateway_agent.healthy_rows import HealthyRows
 from gateway_agent.intake import Intake
@@ -23,7 +25,7 @@ from gateway_agent.judge import Judge
 from gateway_agent.release_shelf import ReleaseShelf
 from gateway_agent.settings import GatewaySettings
 from gateway_agent.status import compose_status
-from gateway_agent.store import Batch, Store
+from gateway_agent.store import URGENT, Batch, Store
 from gateway_agent.stream_order import REMEMBERED
 from gateway_agent.uplink import Uplink
 from gateway_agent.worker import Clocks, IngestWorker
@@ -55,7 +57,10 @@ class GatewayAgent:
         self.store = Store(settings.store)
         self.shelf = ReleaseShelf(settings.store.folder / "releases", self.keys)
         self.shelf.open()
-        self.judge = Judge(settings, known=self.store.knows, model=self.shelf.slot)
+        self.judge = Judge(
+            settings, known=self.store.knows, model=self.shelf.slot,
+            recall=lambda point, boot: self.store.highest_sequences(point, boot, REMEMBERED),
+        )  # fmt: skip
         self.healthy = HealthyRows(settings.learning.window_rows)
         self._restore()
         intake = Intake(
@@ -154,7 +159,6 @@ class GatewayAgent:
             monitor = self.judge.monitor(point)
             monitor.restore(state)
             monitor.use_model(self.shelf.slot.score, self.shelf.slot.version)
-            self.judge.restore_stream(point, self.store.last_captures(point, REMEMBERED))
             if monitor.baseline is None or not monitor.ready:
                 continue
             channels = monitor.baseline.mean.shape[0]
@@ -188,7 +192,7 @@ class GatewayAgent:
             received = self._control.popleft()
             try:
                 self._handle_one(received, judge, batch)
-            except ContractError as error:
+            except (ContractError, StoreFull) as error:
                 reason = getattr(error, "reason", type(error).__name__)
                 batch.counts[f"control_refused:{reason}"] += 1
                 event(log, logging.WARNING, "control_refused", topic=received.topic, reason=reason, text=str(error))
@@ -213,15 +217,25 @@ class GatewayAgent:
             if command.gateway == self.settings.gateway:
                 self.desk.carry_out(command, judge, batch)
 
-    def _tell_status(self, judge: Judge, _batch: Batch) -> None:
+    def _tell_status(self, judge: Judge, batch: Batch) -> None:
+        self._end_shelving(judge, batch)
         status = compose_status(
             self.settings, self.store, judge, self.shelf, now_us=self.clocks.wall_us(), software=version("undertone"),
             queue=self.worker.queued,
         )  # fmt: skip
-        self.store.remember("status", encode(status).decode())
+        with contextlib.suppress(StoreFull):  # the site is told all the same
+            self.store.remember("status", encode(status).decode())
         self.control_link.publish(
             self._status_topic, self.signer.seal(self._status_topic, encode(status)), retained=True
         )
+
+    @staticmethod
+    def _end_shelving(judge: Judge, batch: Batch) -> None:
+        for point, monitor in judge.monitors.items():
+            records = monitor.alarm_records(monitor.alarm.expire_shelf(batch.now_us), batch.now_us)
+            if records:
+                batch.records += [(URGENT, record) for record in records]
+                batch.point_states[point] = monitor.dump()
 
     def _offline(self) -> GatewayStatus:
         release = self.shelf.current

@@ -64,9 +64,6 @@ class LearningSettings(Settings):
 
     take_part: bool = True
     window_rows: int = Field(default=4096, ge=64, le=100_000, description="Healthy feature rows kept for training.")
-    steps: int = Field(default=60, ge=1, le=10_000, description="Training steps a round.")
-    learning_rate: float = Field(default=1e-3, gt=0, le=0.1)
-    proximal: float = Field(default=0.01, ge=0, le=10)
 
 
 class GatewaySettings(Settings):

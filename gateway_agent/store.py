@@ -5,23 +5,29 @@ means is one transaction: after it, and only then, the captures may be acknowled
 """
 
 import errno
+import logging
 import secrets
+import shutil
 import threading
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Row
-from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import DatabaseError, OperationalError
 
 from gateway_agent.errors import StoreError, StoreFull
 from gateway_agent.segments import Place, SegmentLog
 from gateway_agent.settings import StoreSettings
 from schemas.database import open_database, sqlite_url
+from schemas.logs import event
 from schemas.messages import Gap, Record, encode
+
+log = logging.getLogger(__name__)
 
 SCHEMA_VERSION = 1
 URGENT, NORMAL, BULK = 0, 1, 2
@@ -168,7 +174,7 @@ class Store:
                 settings.folder / "raw", segment_bytes=settings.segment_bytes, max_bytes=settings.raw_bytes
             )
             self._outbox_bytes = self._scalar(sa.select(sa.func.coalesce(sa.func.sum(outbox_table.c.size_bytes), 0)))
-        except (OSError, OperationalError) as error:
+        except (OSError, DatabaseError) as error:
             raise StoreError(f"store in {settings.folder} cannot be opened: {error}") from error
 
     def close(self) -> None:
@@ -185,21 +191,24 @@ class Store:
             StoreFull: No room; the batch counts for nothing and may be tried again.
         """
         with self._lock:
+            if batch.captures:
+                self._require_free_bytes()
+            places: list[Place] = []
             try:
-                places: Sequence[Place | None] = [None] * len(batch.captures)
                 if batch.captures:
                     places = self.segments.append([row.raw for row in batch.captures])
                 with self._connection.begin():
-                    self._write(batch, places)
-            except OSError as error:
-                if error.errno in {errno.ENOSPC, errno.EDQUOT}:
+                    told_bytes = self._write(batch, places)
+            except (OSError, DatabaseError) as error:
+                self.segments.take_back(places)
+                if _says_full(error):
                     raise StoreFull(f"no room in {self._settings.folder}; captures wait at the broker") from error
                 raise
-            except OperationalError as error:
-                if "full" in str(error.orig):
-                    raise StoreFull(f"no room in {self._settings.folder}; captures wait at the broker") from error
-                raise
-            self._keep_within_bounds(batch.now_us)
+            self._outbox_bytes += told_bytes
+            try:
+                self._keep_within_bounds(batch)
+            except (OSError, OperationalError) as error:  # the batch is true already; tidied after the next one
+                event(log, logging.WARNING, "store_not_tidied", folder=str(self._settings.folder), text=str(error))
 
     def make_room(self) -> bool:
         """Give the oldest raw segment up; tell whether there was one."""
@@ -221,11 +230,11 @@ class Store:
             self._connection.rollback()
         return found
 
-    def last_captures(self, point: str, count: int) -> list[tuple[int, int]]:
-        """(boot, sequence) of the newest captures of a point, oldest first."""
+    def highest_sequences(self, point: str, boot: int, count: int) -> list[int]:
+        """The highest sequences stored of one boot of a point, lowest first."""
         c = capture_table.c
-        query = sa.select(c.boot, c.sequence).where(c.point == point).order_by(c.id.desc()).limit(count)
-        return [(row.boot, row.sequence) for row in reversed(self._all(query))]
+        query = sa.select(c.sequence).where(c.point == point, c.boot == boot).order_by(c.sequence.desc()).limit(count)
+        return [row.sequence for row in reversed(self._all(query))]
 
     def healthy_features(self, point: str, count: int) -> list[bytes]:
         """Model features of the newest healthy captures of a point, oldest first."""
@@ -271,13 +280,38 @@ class Store:
         return [w for w in waiting if w.sequence not in skipped][:count]
 
     def forget(self, through: int, also: Iterable[int]) -> int:
-        """Delete what the site has stored; return how many records went."""
+        """Delete what the site has stored; return how many records went.
+
+        Raises:
+            StoreFull: No room even for that; the site will say it again.
+        """
+        c, singles = outbox_table.c, [n + _FIRST for n in also]
+        chosen = [c.sequence <= through + _FIRST]
+        chosen += [c.sequence.in_(singles[start : start + 500]) for start in range(0, len(singles), 500)]
+        count = size_bytes = 0
+        with self._lock:
+            with self._writing():
+                for gone in chosen:
+                    rows = self._connection.execute(sa.delete(outbox_table).where(gone).returning(c.size_bytes)).all()
+                    count += len(rows)
+                    size_bytes += sum(row.size_bytes for row in rows)
+            self._outbox_bytes -= size_bytes
+        return count
+
+    def give_up(self, sequence: int, reason: str) -> None:
+        """Put a gap in the place of a record that can never reach the site; errors as in `forget`."""
         c = outbox_table.c
-        with self._lock, self._connection.begin():
-            gone = (c.sequence <= through + _FIRST) | c.sequence.in_([n + _FIRST for n in also])
-            size = self._connection.scalar(sa.select(sa.func.coalesce(sa.func.sum(c.size_bytes), 0)).where(gone))
-            self._outbox_bytes -= int(size or 0)
-            return int(self._connection.execute(sa.delete(outbox_table).where(gone)).rowcount)
+        with self._lock:
+            with self._writing():
+                row = self._connection.execute(
+                    sa.delete(outbox_table)
+                    .where(c.sequence == sequence + _FIRST)
+                    .returning(c.size_bytes, c.created_at_us)
+                ).one_or_none()
+                if row is None:
+                    return
+                gap_bytes = self._tell_gap(sequence, sequence, reason, row.created_at_us)
+            self._outbox_bytes += gap_bytes - row.size_bytes
 
     def outbox_state(self) -> tuple[int, int | None]:
         """How many records wait, and since when the oldest does (us)."""
@@ -294,13 +328,23 @@ class Store:
         return int(self._scalar(sa.select(sa.func.coalesce(sa.func.max(capture_table.c.id), 0))))
 
     def remember(self, key: str, value: str) -> None:
-        """Keep one text under a name, for `status` beside a running agent."""
-        with self._lock, self._connection.begin():
+        """Keep one text under a name, for `status` beside a running agent; errors as in `forget`."""
+        with self._lock, self._writing():
             self._connection.execute(sa.insert(meta_table).prefix_with("OR REPLACE"), {"key": key, "value": value})
 
     def command_was_done(self, command_id: str) -> bool:
         """Whether a command has been carried out before."""
         return bool(self._all(sa.select(command_table.c.command_id).where(command_table.c.command_id == command_id)))
+
+    @contextmanager
+    def _writing(self) -> Iterator[None]:
+        try:
+            with self._connection.begin():
+                yield
+        except DatabaseError as error:
+            if _says_full(error):
+                raise StoreFull(f"no room in {self._settings.folder}") from error
+            raise
 
     def _identify(self) -> int:
         with self._connection.begin():
@@ -315,8 +359,10 @@ class Store:
             )
         return int(rows["boot"])
 
-    def _write(self, batch: Batch, places: Sequence[Place | None]) -> None:
+    def _write(self, batch: Batch, places: Sequence[Place]) -> int:
+        """Write everything; return the bytes that were added to the outbox."""
         run = self._connection.execute
+        told_bytes = 0
         if batch.captures:
             run(
                 sa.insert(capture_table),
@@ -324,8 +370,8 @@ class Store:
                     {
                         "point": row.point, "boot": row.boot, "sequence": row.sequence,
                         "measured_at_us": row.measured_at_us, "received_at_us": row.received_at_us,
-                        "committed_at_us": batch.now_us, "segment": place.segment if place else None,
-                        "offset": place.offset if place else None, "length": place.length if place else None,
+                        "committed_at_us": batch.now_us, "segment": place.segment, "offset": place.offset,
+                        "length": place.length,
                         "quality": row.quality, "healthy": row.healthy, "score": row.score,
                         "model_features": row.model_features, "health": row.health,
                     }
@@ -340,7 +386,7 @@ class Store:
                 for body in (encode(record),)
             ]  # fmt: skip
             run(sa.insert(outbox_table), rows)
-            self._outbox_bytes += sum(int(str(row["size_bytes"])) for row in rows)
+            told_bytes = sum(int(str(row["size_bytes"])) for row in rows)
         for point, state in batch.point_states.items():
             run(sa.insert(point_table).prefix_with("OR REPLACE"), {"point": point, "state": state})
         counts = batch.counts.copy()
@@ -355,6 +401,7 @@ class Store:
         self._count(counts)
         for command_id in batch.commands_done:
             run(sa.insert(command_table).prefix_with("OR IGNORE"), {"command_id": command_id, "at_us": batch.now_us})
+        return told_bytes
 
     def _count(self, counts: Mapping[str, int]) -> None:
         upsert = sa.text(
@@ -364,7 +411,15 @@ class Store:
         for name, n in counts.items():
             self._connection.execute(upsert, {"name": name, "n": n})
 
-    def _keep_within_bounds(self, now_us: int) -> None:
+    def _require_free_bytes(self) -> None:
+        free = shutil.disk_usage(self._settings.folder).free
+        if free < self._settings.min_free_bytes:
+            raise StoreFull(
+                f"{free} bytes free in {self._settings.folder}, min_free_bytes is {self._settings.min_free_bytes}; "
+                "captures wait at the broker"
+            )
+
+    def _keep_within_bounds(self, batch: Batch) -> None:
         for segment in self.segments.drop_oldest():
             with self._connection.begin():
                 self._connection.execute(
@@ -373,45 +428,51 @@ class Store:
                     .values(segment=None, offset=None, length=None)
                 )
         if self._outbox_bytes > self._settings.outbox_bytes:
-            self._drop_from_outbox(now_us)
+            self._drop_from_outbox(batch.now_us)
+        if batch.dead_letters:
+            c = dead_letter_table.c
+            newest_letter = self._scalar(sa.select(sa.func.max(c.id)))
+            with self._connection.begin():
+                self._connection.execute(sa.delete(dead_letter_table).where(c.id <= newest_letter - DEAD_LETTERS_KEPT))
         newest = self.captures_stored()
         if newest > self._settings.health_rows and newest % 1000 < 64:
             with self._connection.begin():
-                run = self._connection.execute
-                run(sa.delete(capture_table).where(capture_table.c.id <= newest - self._settings.health_rows))
-                kept = (
-                    sa.select(dead_letter_table.c.id).order_by(dead_letter_table.c.id.desc()).limit(DEAD_LETTERS_KEPT)
+                self._connection.execute(
+                    sa.delete(capture_table).where(capture_table.c.id <= newest - self._settings.health_rows)
                 )
-                run(sa.delete(dead_letter_table).where(dead_letter_table.c.id.not_in(kept)))
 
     def _drop_from_outbox(self, now_us: int) -> None:
         """Give up the oldest health and evidence records down to nine tenths; alarms and answers are never given up."""
         c = outbox_table.c
+        left_bytes = self._outbox_bytes
         with self._connection.begin():
             gone: list[int] = []
             rows = self._connection.execute(
                 sa.select(c.sequence, c.size_bytes).where(c.priority != URGENT).order_by(c.priority.desc(), c.sequence)
             )
             for row in rows:
-                if self._outbox_bytes <= 0.9 * self._settings.outbox_bytes:
+                if left_bytes <= 0.9 * self._settings.outbox_bytes:
                     break
                 gone.append(row.sequence)
-                self._outbox_bytes -= row.size_bytes
+                left_bytes -= row.size_bytes
             if not gone:
                 return
             for start in range(0, len(gone), 500):
                 self._connection.execute(sa.delete(outbox_table).where(c.sequence.in_(gone[start : start + 500])))
             for first, last in _ranges(sorted(gone)):
-                record = Gap(
-                    what="records", source="outbox", first=first - _FIRST, last=last - _FIRST, count=last - first + 1,
-                    reason="outbox was full", at_us=now_us,
-                )  # fmt: skip
-                body = encode(record)
-                self._connection.execute(
-                    sa.insert(outbox_table),
-                    {"priority": URGENT, "kind": "gap", "body": body, "size_bytes": len(body), "created_at_us": now_us},
-                )
-                self._outbox_bytes += len(body)
+                left_bytes += self._tell_gap(first - _FIRST, last - _FIRST, "outbox was full", now_us)
+        self._outbox_bytes = left_bytes
+
+    def _tell_gap(self, first: int, last: int, reason: str, at_us: int) -> int:
+        record = Gap(
+            what="records", source="outbox", first=first, last=last, count=last - first + 1, reason=reason, at_us=at_us
+        )
+        body = encode(record)
+        self._connection.execute(
+            sa.insert(outbox_table),
+            {"priority": URGENT, "kind": "gap", "body": body, "size_bytes": len(body), "created_at_us": at_us},
+        )
+        return len(body)
 
     def _all(self, query: sa.Select[*tuple[Any, ...]]) -> Sequence[Row[Any]]:
         with self._lock:
@@ -424,6 +485,12 @@ class Store:
             value = self._connection.scalar(query)
             self._connection.rollback()
             return int(value or 0)
+
+
+def _says_full(error: OSError | DatabaseError) -> bool:
+    if isinstance(error, OSError):
+        return error.errno in {errno.ENOSPC, errno.EDQUOT}
+    return isinstance(error, OperationalError) and "full" in str(error.orig)
 
 
 def _ranges(numbers: Sequence[int]) -> list[tuple[int, int]]:
@@ -440,9 +507,15 @@ def read_only(folder: Path) -> Connection:
     """Open a store for reading beside a running agent.
 
     Raises:
-        StoreError: There is none.
+        StoreError: There is none, or none that can be read.
     """
     path = folder / "gateway.db"
     if not path.exists():
         raise StoreError(f"no store in {folder}; has this gateway agent run?")
-    return open_database(sqlite_url(path), read_only=True).connect()
+    connection = open_database(sqlite_url(path), read_only=True).connect()
+    try:
+        connection.execute(sa.select(counter_table.c.name).limit(1)).all()
+    except DatabaseError as error:
+        connection.close()
+        raise StoreError(f"store {path} cannot be read: {error.orig}") from error
+    return connection

@@ -4,12 +4,14 @@ The broker's acknowledgement deletes nothing here; only the site's own, sent aft
 been acknowledged within `RESEND_S` is sent again; the site knows a record by (gateway, boot, sequence).
 """
 
+import contextlib
 import logging
 import threading
 from collections.abc import Callable
 
+from gateway_agent.errors import StoreFull
 from gateway_agent.store import Store, Waiting
-from schemas.link import Link
+from schemas.link import Link, PayloadTooLarge
 from schemas.logs import event
 from schemas.messages import RecordsAck
 from schemas.names import check_name
@@ -85,7 +87,15 @@ class Uplink:
         if not waiting:
             return False
         part = self._that_fits(waiting)
-        if not self._link.publish(self._topic, self._signer.seal(self._topic, self._batch(part))):
+        try:
+            taken = self._link.publish(self._topic, self._signer.seal(self._topic, self._batch(part)))
+        except PayloadTooLarge as error:  # a record that does not fit even alone
+            event(log, logging.ERROR, "record_too_large", sequence=part[0].sequence, kind=part[0].kind, text=str(error))
+            with contextlib.suppress(StoreFull):  # tried again with the next commit
+                self._store.give_up(part[0].sequence, f"{part[0].kind} of {len(part[0].body)} bytes fits no packet")
+                self._committed.set()
+            return False
+        if not taken:
             self._link.wait_window(1.0)
             return False
         with self._lock:

@@ -7,6 +7,7 @@ import streamlit as st
 from dashboard import runtime, words
 from dashboard.errors import DatabaseUnavailable, RequestNotWritten
 from dashboard.pages.login import recognised_visitor
+from dashboard.pages.notice import show_notice
 from dashboard.queries.machine import CaseEvent
 from dashboard.queries.records import CaseRecord, MachineRecord
 from dashboard.request_writer import Asked
@@ -114,12 +115,12 @@ def _ask(
 ) -> None:
     visitor = recognised_visitor(board)
     if visitor is None:
-        st.error("Your session is over; sign in again. Nothing was asked.")
+        show_notice("Your session is over; sign in again. Nothing was asked.")
         return
     try:
         board.writer.ask(action, visitor, machine, case_id=case_id, note=note, label=label)
     except RequestNotWritten as problem:
-        st.error(f"Nothing was asked: {words.plain(str(problem))}")
+        show_notice(f"Nothing was asked: {words.plain(str(problem))}")
         return
     forget()
     st.rerun()

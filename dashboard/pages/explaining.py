@@ -6,6 +6,7 @@ import streamlit as st
 
 from dashboard import words
 from dashboard.errors import DatabaseUnavailable, ProblemKind
+from dashboard.pages.notice import show_notice
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,9 +74,7 @@ def explain_unavailable(problem: DatabaseUnavailable, *, shown_url: str) -> None
     """Explain why the database cannot be read."""
     found = _UNAVAILABLE[problem.kind]
     st.header(found.title)
-    st.warning(
-        "The state of the machines is not known. That no alarm is shown here means nothing.", icon=":material/help:"
-    )
+    show_notice("The state of the machines is not known. That no alarm is shown here means nothing.")
     st.markdown(found.meaning)
     st.markdown("**What to do**\n\n" + "\n".join(f"1. {step}" for step in found.steps))
     st.caption(f"Found: {words.plain(problem.detail)} · database {words.plain(shown_url)}")

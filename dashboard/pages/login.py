@@ -5,6 +5,7 @@ import streamlit as st
 from dashboard import words
 from dashboard.access import MAX_NAME, Visitor
 from dashboard.components.session_cookie import read_session_cookie, write_session_cookie
+from dashboard.pages.notice import show_notice
 from dashboard.runtime import Dashboard
 from schemas.errors import SecretMissing
 
@@ -30,7 +31,7 @@ def show_login(board: Dashboard) -> None:
         st.header(words.plain(board.settings.title))
         problem = st.session_state.pop("login_problem", None)
         if problem:
-            st.error(problem)
+            show_notice(problem)
         with st.form("login", enter_to_submit=True):
             if token_needed:
                 st.text_input("Access token", type="password", key="login_token", autocomplete="off")

@@ -14,6 +14,7 @@ from dashboard.pages.case_desk import show_case_desk
 from dashboard.pages.explaining import explain_unavailable
 from dashboard.pages.index import overview_page
 from dashboard.pages.live import staleness
+from dashboard.pages.notice import show_notice
 from dashboard.pages.spectra import show_spectra
 from dashboard.pages.trends import show_trends
 from dashboard.pages.verdict import show_points, show_verdict
@@ -130,10 +131,7 @@ def _show(board: Dashboard, snapshot: Snapshot) -> None:
     st.fragment(_freshness, run_every=board.settings.live.refresh_s)(machine.machine, snapshot.taken_us)
     if condition.stale:
         age = "never" if condition.age_s is None else words.age(condition.age_s)
-        st.warning(
-            f"**Stale**: last data {age}. What follows is the past; the state of this machine is not known.",
-            icon=":material/schedule:",
-        )
+        show_notice(f"**Stale**: last data {age}. What follows is the past; the state of this machine is not known.")
     left, right = st.columns([3, 2], gap="large")
     with left:
         show_verdict(condition, machine, snapshot.verdict, now_us=snapshot.taken_us)

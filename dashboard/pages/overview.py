@@ -9,6 +9,7 @@ from dashboard.errors import DatabaseUnavailable
 from dashboard.pages.explaining import explain_empty, explain_unavailable
 from dashboard.pages.index import machine_page
 from dashboard.pages.live import judge_plant, read_live_plant
+from dashboard.pages.notice import show_notice
 from dashboard.queries.records import Plant
 
 SHOWN = 300
@@ -66,15 +67,12 @@ def _warn_if_silent(plant: Plant, conditions: list[Condition], now_us: int) -> N
         return
     since = plant.newest_received_us
     if since is None:
-        st.warning(
-            "No measurement has arrived yet: the state of the machines is not known.", icon=":material/schedule:"
-        )
+        show_notice("No measurement has arrived yet: the state of the machines is not known.")
         return
-    st.warning(
+    show_notice(
         f"**Stale: no data since {words.moment(since, st.context.timezone)}** ({words.age((now_us - since) / 1e6)}). "
         "What you see is the past; the state of the machines is not known. Check the gateways, the broker and the "
-        "site service (`aggregator status --json`).",
-        icon=":material/schedule:",
+        "site service (`aggregator status --json`)."
     )
 
 

@@ -8,6 +8,7 @@ from dashboard import runtime, words
 from dashboard.components.chart import Cursor, Line, show_chart, spectrum_data
 from dashboard.condition import Condition, position
 from dashboard.errors import DatabaseUnavailable
+from dashboard.pages.notice import show_notice
 from dashboard.queries.machine import EvidenceEntry, read_evidence
 from dashboard.queries.records import MachineRecord
 from dashboard.runtime import Dashboard
@@ -42,14 +43,14 @@ def show_spectra(
         with board.reader.read() as connection:
             evidence = read_evidence(connection, entry)
         if evidence is None:
-            st.warning("This evidence is gone or cannot be read; choose another capture.")
+            show_notice("This evidence is gone or cannot be read; choose another capture.")
             return
         label = condition.case.diagnosis[0].label if condition.case and condition.case.diagnosis else ""
         _draw(evidence, _FAMILY.get(label, ""))
     except DatabaseUnavailable as problem:
-        st.warning(f"The evidence cannot be read now: {problem.detail}")
+        show_notice(f"The evidence cannot be read now: {words.plain(problem.detail)}")
     except MessageRejected as problem:
-        st.warning(f"The spectra of this capture are damaged ({problem}); choose another capture.")
+        show_notice(f"The spectra of this capture are damaged ({words.plain(str(problem))}); choose another capture.")
 
 
 def cursors(lines: Sequence[FaultLine], *, shown: frozenset[str]) -> list[Cursor]:

@@ -5,9 +5,11 @@ from collections.abc import Sequence
 import numpy as np
 import streamlit as st
 
+from dashboard import words
 from dashboard.components.chart import Band, Limit, Line, Mark, show_chart, trend_data
 from dashboard.condition import position
 from dashboard.errors import DatabaseUnavailable
+from dashboard.pages.notice import show_notice
 from dashboard.queries.machine import Bucket, read_buckets, read_span_us
 from dashboard.queries.records import CaseRecord, MachineRecord, PointRecord
 from dashboard.runtime import Dashboard
@@ -51,7 +53,7 @@ def show_trends(board: Dashboard, machine: MachineRecord, cases: Sequence[CaseRe
             since_us = span[0] if days is None else max(span[0], last_us - int(days * DAY_US))
             buckets = read_buckets(connection, point.point, since_us=since_us, until_us=last_us)
     except DatabaseUnavailable as problem:
-        st.warning(f"The history cannot be read now: {problem.detail}")
+        show_notice(f"The history cannot be read now: {words.plain(problem.detail)}")
         return
     if not buckets:
         st.markdown("No captures in this time. Choose a longer one.")

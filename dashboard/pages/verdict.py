@@ -59,12 +59,14 @@ def _show_measures(machine: MachineRecord, verdict: Alarm | None, now_us: int) -
         return
     latest = chosen.latest
     parts = []
-    if latest.score is not None and latest.limit:
+    if latest.quality != "ok":
+        parts.append(f"not judged: {words.quality(latest.quality)}")
+    elif latest.score is not None and latest.limit:
         parts.append(
             f"score {words.number(latest.score)} against its limit {words.number(latest.limit)} "
             f"({latest.score / latest.limit:.1f} times)"
         )
-    if latest.zone_basis:
+    if latest.zone_basis and latest.quality == "ok":
         said = "" if latest.zone is None or "zone" in latest.zone_basis else f"zone {latest.zone}: "
         parts.append(said + words.plain(latest.zone_basis))
     model = f"release {latest.model_version}" if latest.model_version else "the built-in statistics"

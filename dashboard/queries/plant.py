@@ -90,16 +90,21 @@ def read_points(
 
 def read_latest(connection: Connection, *, machine_name: str | None = None) -> dict[str, LatestHealth]:
     """Read the newest judgement of each point: one step down the index of each."""
-    one = health.alias("one")
-    newest = sa.select(sa.func.max(one.c.measured_at_us)).where(one.c.point == point.c.point).scalar_subquery()
-    query = (
-        sa.select(health)
-        .select_from(point)
-        .join(health, sa.and_(health.c.point == point.c.point, health.c.measured_at_us == newest))
-        .order_by(health.c.boot, health.c.sequence)
+    newest_us = sa.func.max(health.c.measured_at_us)
+    newest = sa.select(
+        point.c.point,
+        sa.select(newest_us).where(health.c.point == point.c.point).scalar_subquery().label("measured_at_us"),
     )
     if machine_name is not None:
-        query = query.where(point.c.machine == machine_name)
+        newest = newest.where(point.c.machine == machine_name)
+    # Materialized: else SQLite turns it inside out and walks the whole history.
+    seeds = newest.cte("newest").prefix_with("MATERIALIZED")
+    query = (
+        sa.select(health)
+        .select_from(seeds)
+        .join(health, sa.and_(health.c.point == seeds.c.point, health.c.measured_at_us == seeds.c.measured_at_us))
+        .order_by(health.c.boot, health.c.sequence)
+    )
     return {row.point: _latest(row) for row in connection.execute(query)}
 
 

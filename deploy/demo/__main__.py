@@ -13,6 +13,8 @@ import threading
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from aggregator.broker_files import ServedBy, find_mosquitto, served_by
+from aggregator.settings import BrokerServerSettings
 from deploy.demo.conductor import Conductor
 from deploy.demo.errors import DemoError, Interrupted, StageFailed
 from deploy.demo.pictures import SETTLE_MS, take_pictures
@@ -39,7 +41,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if options.check or options.screenshots is not None:
             return _run_once(options, story, stop)
         with _own_folder(options) as folder:
-            return _run(Conductor(_plan(options, folder), story, stop), options, story)
+            return _run(Conductor(_plan(options, folder), _broker(options), story, stop), options, story)
     except DemoError as error:
         print(f"demo: {error}", file=sys.stderr)
         return 2
@@ -52,7 +54,7 @@ def _run_once(options: argparse.Namespace, story: Story, stop: threading.Event) 
     folder = Path(tempfile.mkdtemp(prefix="demo-", dir=parent))
     code = 2
     try:
-        code = _run(Conductor(_plan(options, folder), story, stop), options, story)
+        code = _run(Conductor(_plan(options, folder), _broker(options), story, stop), options, story)
     finally:
         if code != 1:
             shutil.rmtree(folder, ignore_errors=True)
@@ -89,6 +91,13 @@ def _run(conductor: Conductor, options: argparse.Namespace, story: Story) -> int
     return result
 
 
+def _broker(options: argparse.Namespace) -> ServedBy:
+    by = served_by(BrokerServerSettings(kind=options.broker))
+    if by == "mosquitto" and find_mosquitto() is None:
+        raise StageFailed("mosquitto is not installed; install it, or leave --broker out")
+    return by
+
+
 def _plan(options: argparse.Namespace, folder: Path) -> Plan:
     if options.recordings is not None:
         return recorded_plan(folder, options.recordings.resolve())
@@ -117,6 +126,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--check", action="store_true", help="prove that everything works, and leave")
     parser.add_argument("--reset", action="store_true", help="forget what an earlier demonstration has learnt")
     parser.add_argument("--recordings", type=Path, metavar="FOLDER", help="play real recordings, not the simulator")
+    parser.add_argument("--broker", choices=("auto", "mosquitto", "embedded"), default="auto",
+                        help="auto: mosquitto where it is installed, else embedded")  # fmt: skip
     parser.add_argument("--folder", type=Path, default=FOLDER, help="where everything lies (demo-plant)")
     parser.add_argument("--screenshots", type=Path, metavar="DIR", help="photograph the screen at the alarm, and leave")
     return parser

@@ -7,7 +7,7 @@ import threading
 from collections.abc import Callable
 from pathlib import Path
 
-from aggregator.broker_files import find_mosquitto
+from aggregator.broker_files import ServedBy
 from deploy.demo.checks import Checks, Sight, alarms_of
 from deploy.demo.errors import Interrupted, StageFailed
 from deploy.demo.joining import enrol_everybody
@@ -15,7 +15,6 @@ from deploy.demo.names import AggregatorPlace, GatewayPlace
 from deploy.demo.plan import Plan
 from deploy.demo.ports import HOST, is_free
 from deploy.demo.processes import Processes, Running, wait_until
-from deploy.demo.settings_files import ServedBy
 from deploy.demo.story import Story
 from deploy.demo.watch import look_at_enterprise, look_at_site, page_answers
 from schemas.settings import read_secret
@@ -31,12 +30,12 @@ TICK_S = 0.2
 class Conductor:
     """Brings one plant up, watches it, and takes it down."""
 
-    def __init__(self, plan: Plan, story: Story, stop: threading.Event) -> None:
+    def __init__(self, plan: Plan, by: ServedBy, story: Story, stop: threading.Event) -> None:
         self._plan = plan
         self._plant = plan.plant
         self._story = story
         self._stop = stop
-        self._by: ServedBy = "mosquitto" if find_mosquitto() else "embedded"
+        self._by = by
         self._sensors_began_s = 0.0
         self.processes = Processes(self._plant.folder / "logs")
 
@@ -49,7 +48,7 @@ class Conductor:
         """
         story, plant = self._story, self._plant
         how = "mosquitto, a certificate and an access list each" if self._by == "mosquitto" else (
-            "the embedded broker, loopback only, a password each; mosquitto is not installed"
+            "the embedded broker, loopback only, a password each"
         )  # fmt: skip
         story.say(f"Broker: {how}. Files and logs: {plant.folder}")
         self._plan.write_settings(self._by)

@@ -4,11 +4,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from aggregator.broker_files import ServedBy
 from deploy.demo.names import ENTERPRISE, AggregatorPlace, DemoPlant, Expected, GatewayPlace
 from deploy.demo.ports import choose_ports
 from deploy.demo.recordings import CastMachine, CastSite, cast_plant, write_playlist
 from deploy.demo.settings_files import (
-    ServedBy,
     write_aggregator_settings,
     write_dashboard_settings,
     write_gateway_settings,

@@ -6,6 +6,7 @@ import socket
 from pathlib import Path
 
 HOST = "127.0.0.1"
+_held: list[socket.socket] = []  # until we end: another demonstration must not choose what ours has not opened yet
 
 
 def is_free(port: int) -> bool:
@@ -30,18 +31,31 @@ def choose_ports(wanted: dict[str, int], remembered: Path) -> dict[str, int]:
     with contextlib.suppress(OSError, ValueError):
         before = json.loads(remembered.read_text())
     chosen: dict[str, int] = {}
-    with contextlib.ExitStack() as held:
-        for name, preferred in wanted.items():
-            taken = set(chosen.values())
-            candidates = [port for port in (before.get(name, preferred), preferred) if port not in taken]
-            chosen[name] = next((port for port in candidates if is_free(port)), 0) or _any_port(held)
+    for name, preferred in wanted.items():
+        candidates = (before.get(name, preferred), preferred)
+        chosen[name] = next((port for port in candidates if is_free(port) and _hold(port)), 0) or _any_port()
     remembered.parent.mkdir(parents=True, exist_ok=True)
     remembered.write_text(json.dumps(chosen, indent=1) + "\n")
     return chosen
 
 
-def _any_port(held: contextlib.ExitStack) -> int:
-    """A port of the system's choice; kept bound until all are chosen, so that none comes twice."""
-    probe = held.enter_context(socket.socket())
-    probe.bind((HOST, 0))
-    return int(probe.getsockname()[1])
+def _hold(port: int) -> bool:
+    """Claim a port among demonstrations of this machine; tell whether nobody else has."""
+    claim = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+    try:
+        claim.bind(f"\0undertone-demo-port-{port}")
+    except OSError:
+        claim.close()
+        return False
+    _held.append(claim)
+    return True
+
+
+def _any_port() -> int:
+    """A port of the system's choice."""
+    while True:
+        with socket.socket() as probe:
+            probe.bind((HOST, 0))
+            port = int(probe.getsockname()[1])
+        if _hold(port):
+            return port

@@ -2,8 +2,8 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Literal
 
+from aggregator.broker_files import ServedBy
 from deploy.demo.names import AggregatorPlace, DemoPlant, GatewayPlace
 from deploy.demo.ports import HOST
 from deploy.demo.toml_text import toml_text
@@ -12,7 +12,6 @@ from schemas.database import sqlite_url
 SITE_ROUND_S = 15.0
 ENTERPRISE_ROUND_S = 15.0
 STATUS_S = 1.0
-ServedBy = Literal["mosquitto", "embedded"]
 
 
 def write_aggregator_settings(plant: DemoPlant, place: AggregatorPlace, by: ServedBy) -> None:

@@ -274,3 +274,23 @@ def test_reader_cannot_write(reader):
         reader.read() as connection,
     ):
         connection.execute(sa.delete(health))
+
+
+def test_no_question_walks_the_whole_history(plant_database):
+    """A year of captures must not be read to draw one page: each statement goes down an index."""
+    reader = SiteReader(sqlite_url(plant_database))
+    with reader.read() as connection:
+        asked: list[tuple[str, tuple[object, ...]]] = []
+        sa.event.listen(connection, "before_cursor_execute", lambda *said: asked.append((said[2], said[3])))
+        read_plant(connection)
+        read_machine(connection, "pump-07")
+        first_us, last_us = read_span_us(connection, "pump-07/drive-end")
+        read_buckets(connection, "pump-07/drive-end", since_us=first_us, until_us=last_us)
+        read_evidence_list(connection, "pump-07")
+        plans = [
+            str(step)
+            for statement, values in list(asked)
+            for step in connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}", values)
+        ]
+    assert any("ix_health_point_measured_at_us" in plan for plan in plans)
+    assert [plan for plan in plans if "SCAN health" in plan or "SCAN evidence" in plan] == []
