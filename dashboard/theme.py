@@ -46,7 +46,7 @@ def streamlit_options(settings: DashboardSettings) -> dict[str, Any]:
         "theme.font": "sans-serif",
         "theme.baseFontSize": 15,
         "theme.baseRadius": "6px",
-        "theme.paddingTop": "1.5rem",
+        "theme.paddingTop": "0.25rem",
         "theme.headingFontSizes": ["1.7rem", "1.5rem", "1.2rem", "1.1rem", "1rem", "1rem"],
     }
     if settings.certificate_file is not None:

@@ -57,6 +57,21 @@ class Limit:
     captures: int
 
 
+def _independent(logs: NDArray[np.float64]) -> float:
+    """How many independent captures these are worth: n (1 - r) / (1 + r) with r the lag-one autocorrelation.
+
+    Load and speed wander, so neighbours in time are alike, and a short commissioning has seen less than it counts
+    (Bayley & Hammersley 1946). An r that chance explains (below 2 / sqrt(n)) is taken as none.
+    """
+    count = logs.size
+    centred = logs - logs.mean()
+    power = float(centred @ centred)
+    r = float(centred[1:] @ centred[:-1]) / power if power > 0 else 0.0
+    if r < 2.0 / math.sqrt(count):
+        return float(count)
+    return max(float(MIN_CAPTURES), count * (1.0 - r) / (1.0 + r))
+
+
 def statistical_scorer(rows: Rows) -> tuple[Rows, Rows]:
     """Score without a model: the mean squared distance in healthy spreads (nothing is reconstructed)."""
     return np.mean(rows * rows, axis=1), np.zeros_like(rows)
@@ -112,6 +127,7 @@ def calibrate(features: Rows, scorer: Scorer, *, false_alarm_rate: float) -> Lim
     scores, _ = point_scores(held_back, scorer)
     logs = np.log(np.maximum(scores.astype(np.float64), 1e-9))
     scatter = max(float(logs.std(ddof=1)), MIN_LOG_SCATTER)
-    quantile = float(stdtrit(count - 1, 1.0 - false_alarm_rate))
-    bound = float(logs.mean()) + quantile * scatter * math.sqrt(1.0 + 1.0 / count)
+    independent = _independent(logs)
+    quantile = float(stdtrit(independent - 1.0, 1.0 - false_alarm_rate))
+    bound = float(logs.mean()) + quantile * scatter * math.sqrt(1.0 + 1.0 / independent)
     return Limit(math.exp(bound), false_alarm_rate, count)

@@ -263,7 +263,7 @@ def _rank(strength_db: Mapping[str, float]) -> tuple[Diagnosis, ...]:
 
 
 def _prominence_db(line: LineEvidence) -> float:
-    return round(min(line.prominence_db, MAX_DB), 1)
+    return round(float(np.nan_to_num(min(line.prominence_db, MAX_DB), nan=0.0)), 1)
 
 
 def _sentences(ranked: tuple[Diagnosis, ...], best: Mapping[str, _Family], facts: MachineFacts) -> tuple[Finding, ...]:

@@ -348,7 +348,7 @@ class Store:
 
     def _identify(self) -> int:
         with self._connection.begin():
-            rows = dict(self._connection.execute(sa.select(meta_table.c.key, meta_table.c.value)).tuples().all())
+            rows = {row.key: row.value for row in self._connection.execute(sa.select(meta_table))}
             if "boot" not in rows:
                 rows = {"boot": str(secrets.randbits(62)), "schema": str(SCHEMA_VERSION)}
                 self._connection.execute(sa.insert(meta_table), [{"key": k, "value": v} for k, v in rows.items()])

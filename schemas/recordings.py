@@ -5,6 +5,7 @@ geometry; labels and the like are never read here but for what `client_of` group
 """
 
 import math
+import tokenize
 import zipfile
 import zlib
 from dataclasses import dataclass
@@ -157,7 +158,7 @@ def _read_array(stream: IO[bytes], size: int, path: Path, name: str) -> NDArray[
         raw = stream.read(count * dtype.itemsize)
         array = np.frombuffer(raw, dtype, count)
         return array.reshape(shape[::-1]).T if fortran_order else array.reshape(shape)
-    except (ValueError, TypeError, EOFError) as error:
+    except (ValueError, TypeError, EOFError, SyntaxError, OverflowError, RecursionError, tokenize.TokenError) as error:
         raise RecordingRejected("unreadable", f"{path}: key {name} cannot be read ({error})") from error
 
 

@@ -52,15 +52,10 @@ function spark(row) {
   return picture;
 }
 
-function fill(link, row, open) {
+function fill(link, row) {
   link.className = `row${row.stale ? " stale" : ""}${row.colour === "gray" ? " quiet" : ""}`;
   link.href = row.href;
   link.dataset.machine = row.machine;
-  link.onclick = (event) => {
-    if (event.button !== 0 || event.ctrlKey || event.metaKey || event.shiftKey) return;
-    event.preventDefault();
-    open(row.machine);
-  };
   const state = make("div", "state");
   state.append(glyph(row), make("span", "word", row.word));
   const name = make("div", "name");
@@ -97,7 +92,7 @@ class MachineList {
 
   get held() { return this.rows.matches(":hover") || this.rows.contains(this.root.activeElement ?? null); }
 
-  take(data, open) {
+  take(data) {
     this.wanted = data.rows.map((row) => row.machine);
     const known = new Set(this.wanted);
     for (const [machine, link] of this.links) if (!known.has(machine)) { link.remove(); this.links.delete(machine); }
@@ -109,7 +104,7 @@ class MachineList {
         this.links.set(row.machine, link);
         this.rows.append(link);
       }
-      if (link.said !== said) { link.said = said; fill(link, row, open); }
+      if (link.said !== said) { link.said = said; fill(link, row); }
     }
     this.order();
   }
@@ -128,10 +123,9 @@ class MachineList {
   }
 }
 
-export default function render({ parentElement, data, setTriggerValue }) {
+export default function render({ parentElement, data }) {
   let list = parentElement.undertoneList;
   if (!list) list = parentElement.undertoneList = new MachineList(parentElement);
-  list.open = (machine) => setTriggerValue("opened", machine);
-  list.take(data, (machine) => list.open(machine));
+  list.take(data);
   return () => { list.frame.remove(); delete parentElement.undertoneList; };
 }

@@ -1,14 +1,14 @@
-"""This file knows how conditions of machines become rows of the list, and which row a person opened."""
+"""This file knows how conditions of machines become rows of the list, each a link by the machine's name."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
-from urllib.parse import quote
 
 import streamlit as st
 
 from dashboard import words
 from dashboard.components.assets import asset
 from dashboard.condition import Condition
+from dashboard.pages.addresses import machine_address
 from dashboard.queries.records import Trend
 
 SPARK_VALUES = 60
@@ -23,12 +23,9 @@ def list_rows(conditions: Sequence[Condition], trends: dict[str, Trend]) -> list
     return [_row(condition, trends.get(condition.machine)) for condition in conditions]
 
 
-def show_machine_list(key: str, rows: Sequence[dict[str, Any]], *, on_open: Callable[[str], None]) -> None:
-    """Draw the list; `on_open` gets the machine's name, never its place."""
-    result = _list(key=key, data={"rows": list(rows)}, on_opened_change=lambda: None)
-    opened = result.get("opened")
-    if isinstance(opened, str) and any(row["machine"] == opened for row in rows):
-        on_open(opened)
+def show_machine_list(key: str, rows: Sequence[dict[str, Any]]) -> None:
+    """Draw the list."""
+    _list(key=key, data={"rows": list(rows)})
 
 
 def _row(condition: Condition, trend: Trend | None) -> dict[str, Any]:
@@ -40,7 +37,7 @@ def _row(condition: Condition, trend: Trend | None) -> dict[str, Any]:
     return {
         "machine": condition.machine,
         "title": condition.title,
-        "href": f"machine?machine={quote(condition.machine)}",
+        "href": machine_address(condition.machine),
         "shape": level.shape,
         "letter": level.letter,
         "word": level.word,

@@ -4,6 +4,7 @@ import streamlit as st
 
 from dashboard import runtime, words
 from dashboard.errors import DashboardNotStarted
+from dashboard.pages.addresses import PLANT, show_links
 from dashboard.pages.explaining import explain_unstarted
 from dashboard.pages.index import all_pages
 from dashboard.pages.login import keep_session, recognised_visitor, show_login, sign_out
@@ -19,10 +20,11 @@ def run() -> None:
         explain_unstarted(str(problem))
         return
     visitor = recognised_visitor(board)
-    page = st.navigation(all_pages(), position="hidden" if visitor is None else "top")
+    page = st.navigation(all_pages(), position="hidden")
     if visitor is None:
         show_login(board)
         return
+    show_links(page.url_path or PLANT)
     show_strip()
     page.run()
     with st.container(horizontal=True, horizontal_alignment="right", vertical_alignment="center"):

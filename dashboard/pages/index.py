@@ -4,26 +4,28 @@ from typing import Any
 
 import streamlit as st
 
+from dashboard.pages.addresses import LEARNING, MACHINE, PLANT
+
 
 def overview_page() -> Any:
     """The plant, worst first."""
     from dashboard.pages.overview import show_overview
 
-    return st.Page(show_overview, title="Plant", url_path="plant", default=True)
+    return st.Page(show_overview, title="Plant", url_path=PLANT, default=True)
 
 
 def machine_page() -> Any:
     """One machine: `/machine?machine=pump-07`."""
     from dashboard.pages.machine import show_machine
 
-    return st.Page(show_machine, title="Machine", url_path="machine")
+    return st.Page(show_machine, title="Machine", url_path=MACHINE)
 
 
 def federation_page() -> Any:
     """The learning, and what left the plant."""
     from dashboard.pages.federation import show_federation
 
-    return st.Page(show_federation, title="Learning", url_path="learning")
+    return st.Page(show_federation, title="Learning", url_path=LEARNING)
 
 
 def all_pages() -> list[Any]:

@@ -12,7 +12,6 @@ from dashboard.condition import Condition, judge
 from dashboard.errors import DatabaseUnavailable
 from dashboard.pages.case_desk import show_case_desk
 from dashboard.pages.explaining import explain_unavailable
-from dashboard.pages.index import overview_page
 from dashboard.pages.live import staleness
 from dashboard.pages.notice import show_notice
 from dashboard.pages.spectra import show_spectra
@@ -52,7 +51,6 @@ def show_machine() -> None:
     """Show the machine named in the address."""
     board = runtime.current()
     name = st.query_params.get("machine")
-    st.page_link(overview_page(), label="All machines", icon=":material/arrow_back:")
     try:
         if not name:
             _choose(board)

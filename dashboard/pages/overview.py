@@ -7,7 +7,6 @@ from dashboard.components.machine_list import list_rows, show_machine_list
 from dashboard.condition import Condition
 from dashboard.errors import DatabaseUnavailable
 from dashboard.pages.explaining import explain_empty, explain_unavailable
-from dashboard.pages.index import machine_page
 from dashboard.pages.live import judge_plant, read_live_plant
 from dashboard.pages.notice import show_notice
 from dashboard.queries.records import Plant
@@ -57,7 +56,7 @@ def _live_list() -> None:
     if not listed:
         st.markdown("No machine needs attention.")
         return
-    show_machine_list("machines", list_rows(listed[:SHOWN], plant.trends), on_open=_open)
+    show_machine_list("machines", list_rows(listed[:SHOWN], plant.trends))
     if len(listed) > SHOWN:
         st.caption(f"The {SHOWN} most urgent of {len(listed)} machines are shown.")
 
@@ -74,7 +73,3 @@ def _warn_if_silent(plant: Plant, conditions: list[Condition], now_us: int) -> N
         "What you see is the past; the state of the machines is not known. Check the gateways, the broker and the "
         "site service (`aggregator status --json`)."
     )
-
-
-def _open(machine: str) -> None:
-    st.switch_page(machine_page(), query_params={"machine": machine})

@@ -26,6 +26,7 @@ from schemas.site_tables import gateway, health, learning_round, machine, machin
 TREND_CAPTURES = 120
 TREND_POINTS = 40  # so many machines get a small trend: those with a case first
 TREND_MIN = 8  # captures, below which a slope says nothing
+TREND_MIN_US = 6 * 3_600_000_000  # a rate a day from less than a quarter of a day is an invention
 DAY_US = 86_400_000_000
 
 _diagnoses: TypeAdapter[tuple[Diagnosis, ...]] = TypeAdapter(tuple[Diagnosis, ...])
@@ -163,8 +164,8 @@ def read_diagnosis(value: object) -> tuple[Diagnosis, ...]:
 
 
 def slope_a_day(at_us: Sequence[int], ratios: Sequence[float]) -> float | None:
-    """Fit a straight line; None with too few values or no time between them."""
-    if len(ratios) < TREND_MIN or max(at_us) - min(at_us) < 1_000_000:
+    """Fit a straight line; None with too few values or too short a time between them."""
+    if len(ratios) < TREND_MIN or max(at_us) - min(at_us) < TREND_MIN_US:
         return None
     days = (np.asarray(at_us, dtype=np.float64) - at_us[0]) / DAY_US
     centred = days - days.mean()

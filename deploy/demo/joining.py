@@ -20,20 +20,25 @@ def enrol_everybody(plant: DemoPlant) -> int:
     before = sum(1 for _ in plant.folder.rglob("public.toml"))
     top = plant.enterprise
     for place in plant.aggregators:
-        _enrol(place, place.name, "--as", place.role, out=place.own_bundle)
+        enrol(place, place.name, "--as", place.role, out=place.own_bundle)
     for site in plant.sites:
         keys = str(site.own_bundle / "public.toml")
-        _enrol(top, site.name, "--as", "site", "--key", keys, out=site.uplink_bundle)
+        enrol(top, site.name, "--as", "site", "--key", keys, out=site.uplink_bundle)
         keys = str(top.own_bundle / "public.toml")
-        _enrol(site, top.name, "--as", "enterprise", "--key", keys, out=site.folder / "enterprise")
+        enrol(site, top.name, "--as", "enterprise", "--key", keys, out=site.folder / "enterprise")
         for gateway in plant.gateways_of(site.name):
-            _enrol(site, gateway.name, out=gateway.folder)
-            _enrol(site, gateway.sensors, "--as", "sensors", "--gateway", gateway.name, out=gateway.sensors_folder)
-        _enrol(site, "dashboard", "--as", "dashboard", out=site.dashboard_folder)
+            enrol(site, gateway.name, out=gateway.folder)
+            enrol(site, gateway.sensors, "--as", "sensors", "--gateway", gateway.name, out=gateway.sensors_folder)
+        enrol(site, "dashboard", "--as", "dashboard", out=site.dashboard_folder)
     return sum(1 for _ in plant.folder.rglob("public.toml")) - before
 
 
-def _enrol(place: AggregatorPlace, name: str, *words: str, out: Path) -> None:
+def enrol(place: AggregatorPlace, name: str, *words: str, out: Path) -> None:
+    """Enrol one client, unless its bundle is there already.
+
+    Raises:
+        StageFailed: The command refused.
+    """
     if (out / "public.toml").exists():
         return
     said = io.StringIO()

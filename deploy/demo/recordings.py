@@ -8,7 +8,7 @@ Here, and only here, labels are read: they say what to show, and no gateway ever
 import math
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -160,12 +160,9 @@ def cast_plant(folder: Path, sites: Iterable[str]) -> tuple[CastSite, ...]:
         )
     playable.sort(key=lambda machines: -machines[0].baseline_s)  # the one with most to learn from first
     return tuple(
-        CastSite(
-            name, (tuple(machines[:2]), tuple(machines[2:]) or tuple(machines[1:2])),
-            machines[0].baseline_windows,
-        )
+        CastSite(name, _shares(machines), machines[0].baseline_windows)
         for name, machines in zip(sites, (playable * 2)[:2], strict=True)
-    )  # fmt: skip
+    )
 
 
 def write_playlist(machines: Iterable[CastMachine], path: Path) -> None:
@@ -238,6 +235,13 @@ def _cast_rig(takes: list[Take]) -> list[CastMachine] | None:
         if len(machines) > max(1, len(best)):
             best = machines
     return best or None
+
+
+def _shares(machines: list[CastMachine]) -> tuple[tuple[CastMachine, ...], ...]:
+    """A sound machine for each gateway, so that each has something to learn from, and the failing ones in turn."""
+    sound, failing = machines[0], machines[1:]
+    twin = replace(sound, machine=f"{sound.machine}-2")
+    return (sound, *failing[::2]), (twin, *failing[1::2])
 
 
 def _clearest(faults: list[Take]) -> Take:

@@ -27,13 +27,13 @@ def write_aggregator_settings(plant: DemoPlant, place: AggregatorPlace, by: Serv
         "role": place.role,
         "name": place.name,
         "folder": "var",
-        "broker": _broker(own, place.broker_port, by, user=place.name, stem=place.role),
+        "broker": broker_table(own, place.broker_port, by, user=place.name, stem=place.role),
         "broker_server": {"kind": by, "host": HOST, "port": place.broker_port},
         "learning": learning,
     }
     if is_site:
         uplink = place.uplink_bundle.relative_to(place.folder)
-        broker = _broker(uplink, plant.enterprise.broker_port, by, user=place.name, stem="site")
+        broker = broker_table(uplink, plant.enterprise.broker_port, by, user=place.name, stem="site")
         table["uplink"] = {"enterprise": plant.enterprise.name, "broker": broker}
         table["offline_after_s"] = 10.0
         table["machines"] = [plate for gateway in plant.gateways_of(place.name) for plate in gateway.machines]
@@ -46,7 +46,7 @@ def write_gateway_settings(place: GatewayPlace, broker_port: int, by: ServedBy) 
         "site": place.site,
         "gateway": place.name,
         "status_interval_s": STATUS_S,
-        "broker": _broker(Path(), broker_port, by, user=place.name, stem="gateway"),
+        "broker": broker_table(Path(), broker_port, by, user=place.name, stem="gateway"),
         "store": {"folder": "var", "raw_bytes": 256 << 20},
         "commissioning": {"captures": place.commissioning_captures},
         "machines": list(place.machines),
@@ -63,7 +63,7 @@ def write_sensor_settings(
         "gateway": place.name,
         "client_id": place.sensors,
         "seed": seed,
-        "broker": _broker(Path(), broker_port, by, user=place.sensors, stem="sensors"),
+        "broker": broker_table(Path(), broker_port, by, user=place.sensors, stem="sensors"),
         **more,
     }
     _write(place.sensors_folder / "sim.toml", table, f"The sensors beside gateway {place.name}.")
@@ -81,7 +81,16 @@ def write_dashboard_settings(place: AggregatorPlace) -> None:
     _write(place.dashboard_folder / "dashboard.toml", table, f"The screen of site {place.name}.")
 
 
-def _broker(bundle: Path, port: int, by: ServedBy, *, user: str, stem: str) -> dict[str, object]:
+def broker_table(bundle: Path, port: int, by: ServedBy, *, user: str, stem: str) -> dict[str, object]:
+    """How a client reaches a broker on the loopback.
+
+    Args:
+        bundle: Folder of its certificate or password, relative to the settings.
+        port: Of the broker.
+        by: Which broker serves.
+        user: Its name, for a password.
+        stem: Of its certificate's file.
+    """
     where: dict[str, object] = {"host": HOST, "port": port, "keepalive_s": 10}
     if by == "mosquitto":
         files = {"ca_file": "ca.crt", "certificate_file": f"{stem}.crt", "key_file": f"{stem}.key"}

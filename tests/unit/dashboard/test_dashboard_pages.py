@@ -29,14 +29,9 @@ def overview_script() -> None:
 
 
 def machine_script() -> None:
-    from unittest.mock import patch
-
-    import streamlit as st
-
     from dashboard.pages.machine import show_machine
 
-    with patch.object(st, "page_link"):  # no navigation stands around a page that is tested by itself
-        show_machine()
+    show_machine()
 
 
 def federation_script() -> None:

@@ -1,0 +1,113 @@
+"""This file knows the figures of the path from a sensor to the gateway's database, with a real broker."""
+
+import shutil
+import subprocess
+import time
+from pathlib import Path
+from statistics import median
+
+from benchmarks.figures import Figure
+from benchmarks.plant import COMMISSIONING_CAPTURES, GATEWAY, SITE, Bench, bench_site
+from benchmarks.stream import Stream
+from deploy.demo.watch import look_at_site
+from schemas.topics import CAPTURE
+
+POINTS = 20
+REPEATS = 3
+RATE_PER_S = 100.0
+LATENCY_CAPTURES = 1000
+FLOOD_CAPTURES = 1500
+AHEAD_CAPTURES = 200
+LATENCY_TARGET_MS = 150.0
+RESIDENT_TARGET_MB = 200.0
+PATH_TARGET = 0.27
+"""Of `mosquitto_sub`: what a sketch of this path reached before it was built."""
+
+
+def latency_end_of_capture_to_score() -> Figure:
+    """From the end of a capture to the sensor's knowing that its score is in the database, 100 captures a second."""
+    repeats = []
+    with bench_site(POINTS, learns=True) as bench:
+        stream = _commissioned(bench)
+        for _ in range(REPEATS):
+            stream.latencies_s.clear()
+            stream.publish(LATENCY_CAPTURES, per_second=RATE_PER_S)
+            stream.wait_stored(60)
+            repeats.append(1000 * median(stream.latencies_s))
+        stream.close()
+    value = median(repeats)
+    note = f"{POINTS} points, {RATE_PER_S:g} captures/s of 3 x 8192, {bench.by}; until the agent acknowledges"
+    return Figure("latency_end_of_capture_to_score", value, "ms", LATENCY_TARGET_MS, "below", value, None,
+                  tuple(repeats), note)  # fmt: skip
+
+
+def path_ratio_to_mosquitto_sub() -> Figure:
+    """Captures a second of the whole path, beside a client that throws the same stream away."""
+    name = "path_ratio_to_mosquitto_sub"
+    program = shutil.which("mosquitto_sub")
+    if program is None:
+        note = "MOSQUITTO_SUB IS NOT INSTALLED: nothing to compare with (apt install mosquitto-clients)"
+        return Figure(name, None, "", PATH_TARGET, "above", None, None, (), note)
+    ours, others = [], []
+    with bench_site(POINTS, learns=False) as bench:
+        stream = _commissioned(bench)
+        for _ in range(REPEATS):
+            began_s = stream.publish(FLOOD_CAPTURES, ahead=AHEAD_CAPTURES)
+            ours.append(FLOOD_CAPTURES / (stream.wait_stored(300) - began_s))
+            others.append(_thrown_away(bench, stream, program))
+        stream.close()
+    repeats = tuple(one / other for one, other in zip(ours, others, strict=True))
+    note = f"{bench.by}, QoS 1; the same publisher floods the gateway, and then mosquitto_sub in its place"
+    return Figure(name, median(repeats), "", PATH_TARGET, "above", median(ours), median(others), repeats, note)
+
+
+def gateway_resident_mb() -> Figure:
+    """Most memory the agent ever held: 20 points at 100 captures a second, rounds of learning meanwhile."""
+    repeats = []
+    for _ in range(REPEATS):
+        with bench_site(POINTS, learns=True) as bench:
+            stream = _commissioned(bench)
+            stream.publish(LATENCY_CAPTURES, per_second=RATE_PER_S)
+            stream.wait_stored(60)
+            bench.wait("round of learning", lambda: look_at_site(bench.site).rounds >= 1, within_s=60)
+            repeats.append(bench.gateway_memory_mb("VmHWM"))
+            stream.close()
+    value = median(repeats)
+    return Figure("gateway_resident_mb", value, "MB", RESIDENT_TARGET_MB, "below", value, None, tuple(repeats),
+                  f"VmHWM, {POINTS} points, training included")  # fmt: skip
+
+
+def _commissioned(bench: Bench) -> Stream:
+    stream = Stream(bench.sensors_broker, POINTS)
+    stream.publish(POINTS * (COMMISSIONING_CAPTURES + 2), per_second=RATE_PER_S)
+    stream.wait_stored(120)
+    bench.wait("points ready", lambda: look_at_site(bench.site).ready_points == POINTS, within_s=60)
+    return stream
+
+
+def _thrown_away(bench: Bench, stream: Stream, program: str) -> float:
+    """Captures a second that `mosquitto_sub` takes, as the gateway's stand-in on the same topics."""
+    agent = bench.gateway.process
+    agent.send_signal(19)  # SIGSTOP: it must not compete for the cores
+    try:
+        command = [program, *_how_to_reach(bench), "-V", "5", "-q", "1", "-C", str(FLOOD_CAPTURES), "-F", "%l",
+                   "-i", "bench-listener", "-t", CAPTURE.filter(site=SITE, gateway=GATEWAY)]  # fmt: skip
+        with subprocess.Popen(command, stdout=subprocess.PIPE, stdin=subprocess.DEVNULL) as listener:
+            time.sleep(1.0)  # until it has subscribed; it does not say
+            began_s = time.monotonic()
+            stream.publish(FLOOD_CAPTURES)
+            listener.communicate(timeout=120)
+            rate = FLOOD_CAPTURES / (time.monotonic() - began_s)
+    finally:
+        agent.send_signal(18)  # SIGCONT
+    stream.wait_stored(300)
+    return rate
+
+
+def _how_to_reach(bench: Bench) -> list[str]:
+    folder, broker = bench.gateway_folder, bench.sensors_broker
+    where = ["-h", broker.host, "-p", str(broker.port)]
+    if bench.by == "mosquitto":
+        return [*where, "--cafile", str(folder / "ca.crt"), "--cert", str(folder / "gateway.crt"),
+                "--key", str(folder / "gateway.key")]  # fmt: skip
+    return [*where, "-u", GATEWAY, "-P", Path(folder / "password").read_text().strip()]

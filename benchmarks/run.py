@@ -1,0 +1,49 @@
+"""This file knows the command of the benchmarks: `python -m benchmarks.run [--only NAME]`, which `make bench` calls."""
+
+import os
+import sys
+
+for _threads in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
+    os.environ.setdefault(_threads, "1")  # before numpy, as in the agent itself
+
+import argparse  # noqa: E402
+from collections.abc import Callable, Sequence  # noqa: E402
+from pathlib import Path  # noqa: E402
+
+from benchmarks import ingest_path, kernel  # noqa: E402
+from benchmarks.figures import Figure, table, write_figures  # noqa: E402
+from gateway_agent.memory import tune_allocator  # noqa: E402
+
+RESULTS = Path("bench/results.json")
+BENCHMARKS: dict[str, Callable[[], Figure]] = {
+    one.__name__: one
+    for one in (
+        kernel.kernel_ratio_to_fft,
+        ingest_path.latency_end_of_capture_to_score,
+        ingest_path.path_ratio_to_mosquitto_sub,
+        ingest_path.gateway_resident_mb,
+    )
+}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Measure, print a table, keep the results; 0 also when a promise is not kept: the table says so."""
+    parser = argparse.ArgumentParser(prog="make bench", description="Measures every figure that is promised.")
+    parser.add_argument("--only", choices=sorted(BENCHMARKS), help="measure one")
+    parser.add_argument("--out", type=Path, default=RESULTS, help="where the results go (bench/results.json)")
+    options = parser.parse_args(arguments)
+    tune_allocator()
+    figures = []
+    for name, measure in BENCHMARKS.items():
+        if options.only in {None, name}:
+            print(f"measuring {name} ...", file=sys.stderr, flush=True)
+            figures.append(measure())
+            write_figures(figures, options.out)
+    print(table(figures))
+    for figure in figures:
+        print(f"{figure.name}: {figure.note}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

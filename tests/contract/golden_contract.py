@@ -1,0 +1,168 @@
+"""One fixed example of everything that is said, as an object and with the way to write and read it.
+
+`PYTHONPATH=. python -m tests.contract.golden_contract` writes the files that are missing. A file that is there is never changed:
+what was said once must be read for ever; a new form is a new version with a new file.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from flwr.app import Array, ArrayRecord, ConfigRecord, Error, Message, Metadata, MetricRecord, RecordDict
+
+from schemas import messages as m
+from schemas.capture import Capture, CaptureFlag, decode_capture, encode_capture
+from schemas.container import array_blob, pack, unpack
+from schemas.flower_codec import dump_message, load_message, take_identity
+from schemas.fragments import Fragment, decode_fragment, encode_fragment
+from schemas.release import FileEntry, Manifest
+from schemas.signing import AllowedKey, KeyRing, Signer
+
+FOLDER = Path(__file__).parent / "golden"
+KEY = Signer(Ed25519PrivateKey.from_private_bytes(bytes(range(32))))
+RING = KeyRing([AllowedKey("gw-1", "gateway", KEY.public)])
+TOPIC = "ut/v1/plant-a/gateway/gw-1/records"
+AT = 1_700_000_000_000_000
+
+
+@dataclass(frozen=True)
+class Golden:
+    """One example."""
+
+    file: str
+    thing: Any
+    write: Callable[[Any], bytes]
+    read: Callable[[bytes], Any]
+
+    @property
+    def path(self) -> Path:
+        return FOLDER / self.file
+
+
+def _series(unit: str = "Hz") -> m.Series:
+    # Deflated by hand: the bytes a deflater chooses may differ between versions of zlib, those it reads may not.
+    text = "eAEBDADz/wAAgD8AAABAAABAQAlDAYA="
+    return m.Series(start=0.0, step=2.5, axis_unit="Hz", value_unit=unit, values=text)
+
+
+DIAGNOSIS = (m.Diagnosis(label="outer", confidence=0.75), m.Diagnosis(label="unknown", confidence=0.25))
+HEALTH = m.Health(
+    point="pump-07/de", capture_boot=7, capture_sequence=41, measured_at_us=AT, quality="ok", learning="ready",
+    score=1.25, limit=2.5, exceeds=False, alarm="normal", zone="B", zone_basis="ISO 20816-3", velocity_rms_mm_s=2.25,
+    acceleration_rms_g=0.5, acceleration_peak_g=2.0, crest_factor=4.0, kurtosis=3.5, envelope_rms_g=0.125, rpm=1480.0,
+    rpm_source="sensor", rpm_confidence=1.0, temperature_c=41.5, battery_v=None, diagnosis=DIAGNOSIS, model_version=17,
+)  # fmt: skip
+ALARM = m.Alarm(
+    point="pump-07/de", alarm_id="0123456789abcdef", state="unacknowledged", priority="danger", measured_at_us=AT,
+    capture_boot=7, capture_sequence=41, score=5.0, limit=2.5, zone="D", reason="Outer race damage likely",
+    diagnosis=DIAGNOSIS,
+    findings=(m.Finding(label="outer", speaks_for=True, text="3 of 4 lines stand out", value=12.5, unit="dB"),),
+    contributions=(m.Contribution(name="envelope up", axis=0, low_hz=100.0, high_hz=200.0, share=0.5),),
+    model_version=17,
+)  # fmt: skip
+EVIDENCE = m.Evidence(
+    point="pump-07/de", capture_boot=7, capture_sequence=41, measured_at_us=AT, why="alarm 0123456789abcdef", axis=0,
+    rpm=1480.0, spectrum=_series("g"), envelope=_series("g"), envelope_band_hz=(2000.0, 4000.0), waveform=None,
+    baseline=None,
+    fault_lines=(m.FaultLine(name="BPFO", frequency_hz=88.25, harmonics=4, found_hz=88.0, prominence_db=12.5),),
+)  # fmt: skip
+GAP = m.Gap(what="records", source="outbox", first=3, last=9, count=7, reason="outbox was full", at_us=AT)
+NOTICE = m.PointNotice(point="pump-07/de", learning="suspect", quality="stuck", text="stuck: channel 0", at_us=AT)
+RESULT = m.CommandResult(command_id="0" * 32, done=True, text="acknowledged", at_us=AT)
+BATCH = m.RecordBatch(
+    gateway="gw-1", boot=9,
+    records=tuple(
+        m.Numbered(sequence=i, record=one) for i, one in enumerate((HEALTH, ALARM, EVIDENCE, GAP, NOTICE, RESULT))
+    ),
+)  # fmt: skip
+STATUS = m.GatewayStatus(
+    gateway="gw-1", online=True, boot=9, at_us=AT, software="0.1.0", release_version=17, release_digest="ab" * 32,
+    release_problem="", captures_stored=100, captures_duplicate=2, captures_gap=1, dead_letters={"bad_crc": 3},
+    outbox_pending=5, outbox_oldest_s=1.5, ingest_queue=4, disk_free_bytes=1 << 30, memory_bytes=1 << 27,
+    points=(
+        m.PointStatus(
+            point="pump-07/de", learning="ready", captures=100, learning_share=1.0, quality="ok", model="release 17"
+        ),
+    ),
+)  # fmt: skip
+COMMAND = m.Command(
+    command_id="0" * 32, gateway="gw-1", action="shelve", point="pump-07/de", actor="fitter", note="belt changed",
+    issued_at_us=AT, until_us=AT + 3_600_000_000, label="",
+)  # fmt: skip
+SAID = (
+    HEALTH, ALARM, EVIDENCE, GAP, NOTICE, RESULT, BATCH, STATUS, COMMAND,
+    m.RecordsAck(gateway="gw-1", boot=9, through=41, also=(43, 45)),
+    m.CaptureAck(point="pump-07/de", boot=7, through=41),
+    m.MemberPresence(member="gw-1", node_id=12345, session=678, at_us=AT),
+)  # fmt: skip
+
+CAPTURE = Capture(
+    7, 41, AT, 25_600.0, (np.arange(96, dtype=np.int16) * 300 - 14_000).reshape(3, 32),
+    np.array([1 / 2048, 1 / 2048, 1 / 1024]), 16.0, 1480.0, 0.75, 41.5, float("nan"),
+    CaptureFlag.LOW_BATTERY | CaptureFlag.KEPT_UNTIL_ACK,
+)  # fmt: skip
+MANIFEST = Manifest(
+    name="fleet-17", release_version=17, base_version=16, created_at_us=AT, level="fleet", family="dense",
+    features="undertone-features-1", inputs=48, parameter_count=5,
+    files={"parameters.bin": FileEntry(sha256="cd" * 32, size_bytes=20)}, data={"clients": 3}, metrics={"loss": 0.5},
+    merge={"rule": "mean", "accepted": 3},
+)  # fmt: skip
+
+
+def _flower(content: RecordDict | None, error: Error | None = None) -> Message:
+    take_identity(1)
+    metadata = Metadata(1, "f" * 32, 5, 42, "e" * 32, "3", 1_700_000_000.0, 3600.0, "train")
+    if content is None:
+        return Message(error=error, metadata=metadata)  # type: ignore[call-overload,no-any-return]
+    return Message(content=content, metadata=metadata)  # type: ignore[call-overload,no-any-return]
+
+
+FLOWER = _flower(
+    RecordDict(
+        {
+            "parameters": ArrayRecord({"theta": Array(np.arange(5, dtype=np.float32))}),
+            "metrics": MetricRecord({"loss": 0.5, "rows": 12}),
+            "config": ConfigRecord({"round": 3, "graph": "a" * 64, "rate": 0.001, "flat": True}),
+        }
+    )
+)
+FLOWER_ERROR = _flower(None, Error(2, "too few rows"))
+
+
+def _container(parts: tuple[dict[str, Any], dict[str, bytes]]) -> bytes:
+    return pack(*parts)
+
+
+_META, _BLOB = array_blob(np.arange(6, dtype=np.float32).reshape(2, 3))
+
+GOLDEN: tuple[Golden, ...] = (
+    *(
+        Golden(f"{_name}.v1.json", said, m.encode, lambda body, kind=type(said): m.decode(kind, body))  # type: ignore[misc]
+        for said in SAID
+        for _name in (said.kind,)
+    ),
+    Golden("capture.v1.bin", CAPTURE, encode_capture, decode_capture),
+    Golden("fragment.v1.bin", Fragment(7, 41, 1, 3, 20, b"seven b"), encode_fragment, decode_fragment),
+    Golden("container.v1.bin", ({"a": _META, "n": 3}, {"a": _BLOB, "empty": b""}), _container, unpack),
+    Golden("sealed.v1.bin", m.encode(GAP), lambda b: KEY.seal(TOPIC, b), lambda s: RING.open(TOPIC, s, role="gateway")),
+    Golden("flower_message.v1.bin", FLOWER, dump_message, load_message),
+    Golden("flower_error.v1.bin", FLOWER_ERROR, dump_message, load_message),
+    Golden(
+        "manifest.v1.json", MANIFEST, lambda one: one.model_dump_json(indent=1).encode(), Manifest.model_validate_json
+    ),
+)
+
+
+def main() -> None:
+    """Write what is missing."""
+    for golden in GOLDEN:
+        if not golden.path.exists():
+            golden.path.write_bytes(golden.write(golden.thing))
+            print(golden.path.name)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,316 @@
+"""The way of a capture through a running gateway and of a record to the site, with a link of our own making."""
+
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from gateway_agent.commands import CommandDesk
+from gateway_agent.healthy_rows import HealthyRows
+from gateway_agent.intake import Intake
+from gateway_agent.judge import Judge
+from gateway_agent.settings import IngestSettings, StoreSettings
+from gateway_agent.store import NORMAL, URGENT, Batch, Store
+from gateway_agent.uplink import RESEND_S, Uplink
+from gateway_agent.worker import Clocks, IngestWorker, QueueFull
+from schemas.capture import CaptureFlag, encode_capture
+from schemas.fragments import Reassembly
+from schemas.link import PayloadTooLarge, Received
+from schemas.messages import CaptureAck, Command, CommandResult, Gap, RecordBatch, RecordsAck, decode
+from schemas.signing import SEAL_BYTES
+from schemas.topics import CAPTURE
+from tests.contract.golden_contract import KEY, RING
+from tests.support.captures import AT_US, POINT, capture_of, gateway_settings, healthy, noise_g, stuck, taken
+from tests.support.gateway_talk import alarm, health
+
+TOPIC = CAPTURE.path(site="plant-a", gateway="gw-1", machine="pump-07", position="de")
+KEPT = CaptureFlag.KEPT_UNTIL_ACK
+
+
+@dataclass
+class FakeLink:
+    """Keeps what it is given; can be down, and takes packets of a size."""
+
+    max_payload_bytes: int = 100_000
+    connected: bool = True
+    takes: bool = True
+    said: list[tuple[str, bytes]] = field(default_factory=list)
+    acknowledged: list[Received] = field(default_factory=list)
+
+    def publish(self, topic: str, payload: bytes, **_: Any) -> bool:
+        if len(payload) > self.max_payload_bytes:
+            raise PayloadTooLarge(f"payload of {len(payload)} bytes")
+        if self.takes:
+            self.said.append((topic, payload))
+        return self.takes
+
+    def wait_window(self, _timeout_s: float) -> bool:
+        return True
+
+    def acknowledge(self, received: Received) -> None:
+        self.acknowledged.append(received)
+
+
+class Gateway:
+    """A store, a judge, a worker and an uplink without threads: each step is made by the test."""
+
+    def __init__(self, folder: Path, *, queue_captures: int = 8) -> None:
+        self.now_s = 0.0
+        self.link = FakeLink()
+        self.store = Store(StoreSettings(folder=folder / "var", min_free_bytes=0))
+        self.judge = Judge(
+            gateway_settings(), known=self.store.knows, recall=lambda p, b: self.store.highest_sequences(p, b, 1024)
+        )
+        intake = Intake("plant-a", "gw-1", frozenset({"pump-07"}), False, Reassembly(max_bytes=1 << 20, max_age_s=10.0))
+        clocks = Clocks(lambda: AT_US + 100_000_000 + round(self.now_s * 1e6), lambda: self.now_s)
+        ingest = IngestSettings(queue_captures=queue_captures, batch_wait_s=0.0)
+        self.worker = IngestWorker(ingest, self.judge, intake, self.store, HealthyRows(64), clocks)
+        self.worker.attach(self.link)  # type: ignore[arg-type]
+        self.uplink = Uplink(
+            "plant-a",
+            "gw-1",
+            self.store,
+            self.link,
+            KEY,
+            monotonic_s=lambda: self.now_s,
+            committed=threading.Event(),  # type: ignore[arg-type]
+        )
+
+    def arrive(self, sequence: int, *, connection: int = 1, payload: bytes | None = None) -> Received:
+        raw = encode_capture(healthy(sequence, flags=KEPT)) if payload is None else payload
+        received = Received(TOPIC, raw, 1, False, sequence + 1, connection)
+        self.worker.put(received)
+        return received
+
+    def work(self) -> None:
+        """Everything that waits now."""
+        while self.worker.queued:
+            received, _ = self.worker._next()
+            assert received is not None
+            self.worker._work(received)
+
+    def send(self) -> list[RecordBatch]:
+        """What goes to the site now."""
+        self.link.said.clear()
+        while self.uplink._send_some():
+            pass
+        return [decode(RecordBatch, RING.open(topic, sealed, role="gateway")) for topic, sealed in self.link.said]
+
+    def sent(self) -> list[int]:
+        return [one.sequence for batch in self.send() for one in batch.records]
+
+
+@pytest.fixture
+def gateway(tmp_path: Path) -> Iterator[Gateway]:
+    gateway = Gateway(tmp_path)
+    yield gateway
+    gateway.store.close()
+
+
+def test_a_capture_is_acknowledged_to_broker_and_sensor_only_after_its_commit(gateway: Gateway) -> None:
+    received = [gateway.arrive(n) for n in range(3)]
+    assert (gateway.link.acknowledged, gateway.link.said) == ([], [])
+    gateway.work()
+    assert gateway.store.captures_stored() == 3
+    assert gateway.link.acknowledged == received
+    ((topic, body),) = gateway.link.said
+    assert topic.endswith("/pump-07/de/ack")
+    assert decode(CaptureAck, body) == CaptureAck(point=POINT, boot=1, through=2)
+
+
+def test_poison_is_counted_and_acknowledged_and_the_rest_goes_on(gateway: Gateway) -> None:
+    gateway.arrive(0)
+    gateway.arrive(1, payload=b"poison")
+    gateway.arrive(2)
+    gateway.work()
+    assert gateway.store.counts() == {"dead:truncated": 1, "captures_gap": 1}
+    assert gateway.store.captures_stored() == 2
+    assert len(gateway.link.acknowledged) == 3
+
+
+def test_what_waits_while_the_connection_changes_is_acknowledged_on_the_new_one(gateway: Gateway) -> None:
+    """The broker sends everything again; the old copies once filled the queue and the new ones were refused, and so
+    never acknowledged: the window of the new connection stayed full and the gateway heard nothing more."""
+    for sequence in range(8):
+        gateway.arrive(sequence, connection=1)
+    again = [gateway.arrive(sequence, connection=2) for sequence in range(8)]
+    assert gateway.worker.queued == 8
+    gateway.work()
+    assert gateway.link.acknowledged == again
+    assert gateway.store.captures_stored() == 8
+    assert gateway.store.counts() == {}
+
+
+def test_what_waits_is_kept_when_the_broker_has_forgotten_it(gateway: Gateway) -> None:
+    for sequence in range(8):
+        gateway.arrive(sequence, connection=1)
+    for sequence in range(8, 16):
+        gateway.arrive(sequence, connection=2)
+    gateway.work()
+    assert gateway.store.captures_stored() == 16
+
+
+def test_what_was_being_judged_while_the_connection_changed_is_stored_once(gateway: Gateway) -> None:
+    gateway.arrive(0, connection=1)
+    gateway.work()
+    gateway.arrive(0, connection=2)
+    gateway.work()
+    assert (gateway.store.captures_stored(), gateway.store.counts()) == (1, {"captures_duplicate": 1})
+
+
+def test_a_broker_that_does_not_keep_to_the_window_is_told_by_silence(gateway: Gateway) -> None:
+    for sequence in range(16):
+        gateway.arrive(sequence)
+    with pytest.raises(QueueFull, match="16 captures wait"):
+        gateway.arrive(16)
+
+
+def test_records_are_sent_once_and_again_only_after_a_while(gateway: Gateway) -> None:
+    gateway.store.commit(Batch(1, records=[(NORMAL, health(n)) for n in range(3)]))
+    assert gateway.sent() == [0, 1, 2]
+    assert gateway.sent() == []
+    gateway.now_s = RESEND_S
+    assert gateway.sent() == [0, 1, 2]
+
+
+def test_after_a_reconnect_everything_unacknowledged_is_sent_again_at_once(gateway: Gateway) -> None:
+    gateway.store.commit(Batch(1, records=[(NORMAL, health(n)) for n in range(3)]))
+    gateway.send()
+    gateway.uplink.forget_what_was_sent()
+    assert gateway.sent() == [0, 1, 2]
+
+
+def test_only_the_sites_own_acknowledgement_deletes(gateway: Gateway) -> None:
+    gateway.store.commit(Batch(1, records=[(NORMAL, health(n)) for n in range(5)]))
+    gateway.send()
+    boot = gateway.store.boot
+    assert gateway.uplink.acknowledge(RecordsAck(gateway="gw-1", boot=boot + 1, through=9)) == 0
+    assert gateway.uplink.acknowledge(RecordsAck(gateway="gw-2", boot=boot, through=9)) == 0
+    assert gateway.uplink.acknowledge(RecordsAck(gateway="gw-1", boot=boot, through=1, also=(4,))) == 3
+    gateway.now_s = RESEND_S
+    assert gateway.sent() == [2, 3]
+
+
+def test_a_link_that_takes_nothing_loses_nothing(gateway: Gateway) -> None:
+    gateway.store.commit(Batch(1, records=[(NORMAL, health(0))]))
+    gateway.link.takes = False
+    assert gateway.sent() == []
+    gateway.link.takes = True
+    assert gateway.sent() == [0]
+
+
+def test_an_alarm_overtakes_what_waits(gateway: Gateway) -> None:
+    gateway.store.commit(Batch(1, records=[(NORMAL, health(n)) for n in range(3)] + [(URGENT, alarm())]))
+    assert gateway.sent() == [3, 0, 1, 2]
+
+
+def test_batches_fit_the_packet_to_the_last_byte(gateway: Gateway) -> None:
+    gateway.store.commit(Batch(1, records=[(NORMAL, health(n)) for n in range(100)]))
+    gateway.link.max_payload_bytes = 3000
+    assert gateway.sent() == list(range(100))
+    assert 1500 < max(len(sealed) for _, sealed in gateway.link.said) <= 3000
+
+
+def test_a_record_no_packet_can_hold_becomes_a_gap_and_the_others_go_on(gateway: Gateway) -> None:
+    """An evidence larger than a packet once ended the agent, at every start anew."""
+    gateway.store.commit(
+        Batch(1, records=[(URGENT, alarm(reason="x" * 5000)), (NORMAL, health(1)), (NORMAL, health(2))])
+    )
+    gateway.link.max_payload_bytes = 3000 + SEAL_BYTES
+    gateway.send()
+    batches = gateway.send()
+    records = {one.sequence: one.record for batch in batches for one in batch.records}
+    assert set(records) == {1, 2, 3}
+    gap = records[3]
+    assert isinstance(gap, Gap)
+    assert (gap.first, gap.last) == (0, 0)
+    assert "fits no packet" in gap.reason
+
+
+def command(action: str, number: int = 1, **more: Any) -> Command:
+    values = {"point": POINT, "actor": "fitter", "issued_at_us": AT_US, "gateway": "gw-1"} | more
+    return Command(command_id=f"{number:032x}", action=action, **values)  # type: ignore[arg-type]
+
+
+def carry_out(gateway: Gateway, one: Command) -> list[Any]:
+    desk = CommandDesk(gateway.store, shelf=None)  # type: ignore[arg-type]
+    batch = Batch(AT_US)
+    desk.carry_out(one, gateway.judge, batch)
+    gateway.store.commit(batch)
+    return [record for _, record in batch.records]
+
+
+def answer(records: list[Any]) -> CommandResult:
+    (result,) = [record for record in records if isinstance(record, CommandResult)]
+    return result
+
+
+def test_a_command_is_done_once_however_often_it_comes(gateway: Gateway) -> None:
+    gateway.arrive(0)
+    gateway.work()
+    assert answer(carry_out(gateway, command("maintenance"))).done
+    assert carry_out(gateway, command("maintenance")) == []
+
+
+def test_a_command_for_a_point_that_never_spoke_is_answered_with_no(gateway: Gateway) -> None:
+    result = answer(carry_out(gateway, command("acknowledge", point="fan-1/de")))
+    assert (result.done, "sent nothing yet" in result.text) == (False, True)
+
+
+@pytest.mark.parametrize("action", ["acknowledge", "shelve", "unshelve", "maintenance", "label"])
+def test_every_action_of_a_person_is_answered(gateway: Gateway, action: str) -> None:
+    gateway.arrive(0)
+    gateway.work()
+    assert answer(carry_out(gateway, command(action, label="outer", until_us=AT_US + 10))).done
+
+
+def test_evidence_comes_with_its_waveform_when_asked_for(gateway: Gateway) -> None:
+    gateway.arrive(0)
+    gateway.work()
+    records = carry_out(gateway, command("request_evidence"))
+    assert answer(records).done
+    (evidence,) = [record for record in records if record.kind == "evidence"]
+    assert evidence.waveform is not None
+    assert "asked for by fitter" in evidence.why
+
+
+def test_evidence_of_a_dead_sensor_is_refused_in_words(gateway: Gateway) -> None:
+    """A constant signal once broke the diagnosis, and with it the agent, as often as the site repeated the command."""
+    gateway.arrive(0, payload=encode_capture(stuck(0)))
+    gateway.work()
+    result = answer(carry_out(gateway, command("request_evidence")))
+    assert (result.done, "stuck" in result.text) == (False, True)
+
+
+def test_evidence_whose_bytes_are_damaged_or_gone_is_refused_in_words(gateway: Gateway, tmp_path: Path) -> None:
+    assert not answer(carry_out(gateway, command("request_evidence", 1, point=POINT))).done
+    gateway.arrive(0)
+    gateway.work()
+    segment = next((tmp_path / "var" / "raw").iterdir())
+    segment.write_bytes(b"\0" * segment.stat().st_size)
+    result = answer(carry_out(gateway, command("request_evidence", 2)))
+    assert (result.done, "damaged" in result.text) == (False, True)
+
+
+def test_healthy_rows_are_a_bounded_ring() -> None:
+    import numpy as np
+
+    rows = HealthyRows(4)
+    assert rows().shape == (0, 0)
+    for n in range(7):
+        rows.add(np.full((1, 2), n, np.float32))
+    assert rows()[:, 0].tolist() == [3, 4, 5, 6]
+    rows.add(np.full((9, 3), 8, np.float32))
+    assert rows().shape == (4, 3)
+
+
+def test_a_long_capture_can_be_asked_for_too(gateway: Gateway) -> None:
+    gateway.judge.process([taken(capture_of(noise_g(1, samples=70_000), 0))], now_us=AT_US)
+    capture = capture_of(noise_g(1, samples=70_000), 1)
+    monitor = gateway.judge.monitors[POINT]
+    evidence = monitor.evidence(capture, monitor.diagnose_capture(capture), why="asked", waveform=True)
+    assert evidence.waveform is not None
+    assert evidence.waveform.unpack().size == 65_536
