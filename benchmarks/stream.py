@@ -116,12 +116,12 @@ class Stream:
 
 
 def _wave(chance: np.random.Generator) -> np.ndarray[tuple[int, int], np.dtype[np.int16]]:
-    """A sound machine: its shaft, two harmonics, and noise that is never twice the same."""
+    """A sound machine, 0.7 mm/s: its shaft, two harmonics, and noise that is never twice the same."""
     at_s = np.arange(SAMPLES) / RATE_HZ
     shaft_hz = 1480.0 / 60.0
     tone = sum(
         level * np.sin(2 * np.pi * order * shaft_hz * at_s + chance.uniform(0, 6.28))
-        for order, level in ((1, 120.0), (2, 40.0), (3, 20.0))
+        for order, level in ((1, 30.0), (2, 12.0), (3, 8.0))
     )
     noise = chance.normal(0.0, 60.0, (CHANNELS, SAMPLES))
     return np.asarray(np.round(noise + tone), np.int16)

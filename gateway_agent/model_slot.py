@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 
 from schemas.errors import ReleaseRejected, TensorsRejected
 from schemas.feature_layout import FEATURE_LAYOUT
-from schemas.onnx_inspect import ModelError, ModelFacts, check_model
+from schemas.model_errors import ModelError
+from schemas.onnx_inspect import ModelFacts, check_model
 from schemas.release import GOLDEN_TOLERANCE, SCORE, TRAIN_STEP, Release
 from vibration.features import MODEL_FEATURES
 

@@ -9,18 +9,7 @@ exhaust the stack.
 What no reading of a file shows (a chain of `Concat` that doubles, say) is left to the process's memory limit
 and the golden vectors a model must reproduce before it goes live.
 
-    ModelError
-    ├── ModelTooLargeError        more bytes or more fields than a gateway reads
-    ├── MalformedModelError       not an ONNX model, cut short, or ambiguous
-    ├── UnsupportedVersionError   IR or operator-set version
-    ├── CustomDomainError         operators that are not ONNX's own
-    ├── FunctionError             functions defined in the model
-    ├── SubgraphError             Loop, If, Scan or any other graph within the graph
-    ├── ExternalDataError         parameters kept outside the file
-    ├── ForbiddenOperatorError    an operator not on the list
-    ├── ForbiddenTensorError      strings, sparse or otherwise unknown tensors
-    ├── OversizedTensorError      a shape that would allocate too much, or is known only at run time
-    └── NotFiniteError            NaN or infinity among the parameters
+The errors are in `schemas.model_errors`, the bytes in `schemas.onnx_wire`.
 """
 
 from __future__ import annotations
@@ -29,10 +18,45 @@ import math
 import struct
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, ClassVar, Final, NoReturn, TypeAlias
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
+
+from schemas.model_errors import (
+    CustomDomainError,
+    ExternalDataError,
+    ForbiddenOperatorError,
+    ForbiddenTensorError,
+    FunctionError,
+    ModelTooLargeError,
+    NotFiniteError,
+    OversizedTensorError,
+    SubgraphError,
+    UnsupportedVersionError,
+)
+from schemas.onnx_wire import (
+    ATTRIBUTE,
+    BYTES,
+    DIMENSION,
+    DOUBLES,
+    GRAPH,
+    INTS,
+    MODEL,
+    NODE,
+    OPSET_ID,
+    SHAPE,
+    TENSOR,
+    TENSOR_TYPE,
+    TYPE,
+    VALUE_INFO,
+    Table,
+    WireMessage,
+    malformed,
+    read_varint,
+    signed,
+    split_fields,
+)
 
 MAX_BYTES: Final = 5_000_000
 MAX_ITEMS: Final = 200_000  # fields and unpacked numbers; a second-order step of a conv net has 11,000
@@ -64,69 +88,24 @@ SIZE_OPERANDS: Final[Mapping[str, tuple[int, ...]]] = {
     "Upsample": (1,),
 }
 
-
-class ModelError(ValueError):
-    """A model a gateway refuses.
-
-    Attributes:
-        reason: Stable word for counters and registries.
-        found: What the model holds.
-        allowed: What it may hold.
-    """
-
-    reason: ClassVar[str] = "model"
-    next_step: ClassVar[str] = "build the release again with this version's `aggregator foundry build`"
-
-    def __init__(self, found: str, allowed: str) -> None:
-        self.found, self.allowed = found, allowed
-        super().__init__(f"model has {found}, {allowed} allowed; {self.next_step}")
-
-
-class ModelTooLargeError(ModelError):
-    reason = "too_large"
-
-
-class MalformedModelError(ModelError):
-    reason = "malformed"
-    next_step = "fetch the release again, the file is damaged or no ONNX model"
-
-
-class UnsupportedVersionError(ModelError):
-    reason = "version"
-    next_step = "build the release for this gateway's version, or upgrade the gateway"
-
-
-class CustomDomainError(ModelError):
-    reason = "custom_domain"
-
-
-class FunctionError(ModelError):
-    reason = "functions"
-
-
-class SubgraphError(ModelError):
-    reason = "subgraph"
-
-
-class ExternalDataError(ModelError):
-    reason = "external_data"
-
-
-class ForbiddenOperatorError(ModelError):
-    reason = "operator"
-
-
-class ForbiddenTensorError(ModelError):
-    reason = "tensor_type"
-
-
-class OversizedTensorError(ModelError):
-    reason = "oversized_tensor"
-
-
-class NotFiniteError(ModelError):
-    reason = "not_finite"
-    next_step = "discard the release, its training diverged or the file is damaged"
+# ONNX's number for each element type gateways read: numpy type, and the field used where raw_data is not.
+_BFLOAT16: Final = 16
+_ELEMENT_TYPES: Final[Mapping[int, tuple[str, str]]] = {
+    1: ("<f4", "float_data"),
+    2: ("<u1", "int32_data"),
+    3: ("<i1", "int32_data"),
+    4: ("<u2", "int32_data"),
+    5: ("<i2", "int32_data"),
+    6: ("<i4", "int32_data"),
+    7: ("<i8", "int64_data"),
+    9: ("<u1", "int32_data"),
+    10: ("<u2", "int32_data"),  # half precision, as bits
+    11: ("<f8", "double_data"),
+    12: ("<u4", "uint64_data"),
+    13: ("<u8", "uint64_data"),
+    _BFLOAT16: ("<u2", "int32_data"),
+}
+_TYPED_DATA: Final = ("float_data", "int32_data", "int64_data", "double_data", "uint64_data", "string_data")
 
 
 @dataclass(frozen=True, slots=True)
@@ -215,131 +194,6 @@ def inspect(model: bytes) -> ModelFacts:
     return _Inspector(len(model)).facts(memoryview(model))
 
 
-# The wire format. Every message is a list of numbered fields; these tables name the ones ONNX has, with the kind
-# where it is not bytes, and a star where the field may repeat. What may nest without end (sub-graphs, functions,
-# training information, sequence types) stays bytes and is never opened.
-
-_INT, _FLOAT, _BYTES, _INTS, _FLOATS, _DOUBLES = "int", "float", "bytes", "ints", "floats", "doubles"
-_Table: TypeAlias = Mapping[int, tuple[str, str, bool]]  # number: name, kind, may repeat
-_Message: TypeAlias = dict[str, list[Any]]
-
-
-def _table(fields: str) -> _Table:
-    table = {}
-    for entry in fields.split():
-        number, name, *kind = entry.rstrip("*").split(":")
-        table[int(number)] = (name, kind[0] if kind else _BYTES, entry.endswith("*"))
-    return table
-
-
-MODEL = _table(
-    """
-    1:ir_version:int 2:producer_name 3:producer_version 4:domain 5:model_version:int 6:doc_string 7:graph
-    8:opset_import* 14:metadata_props* 20:training_info* 25:functions*
-    """
-)
-OPSET_ID = _table("1:domain 2:version:int")
-GRAPH = _table(
-    """
-    1:node* 2:name 5:initializer* 10:doc_string 11:input* 12:output* 13:value_info* 14:quantization_annotation*
-    15:sparse_initializer* 16:metadata_props*
-    """
-)
-NODE = _table("1:input* 2:output* 3:name 4:op_type 5:attribute* 6:doc_string 7:domain 8:overload 9:metadata_props*")
-ATTRIBUTE = _table(
-    """
-    1:name 2:f:float 3:i:int 4:s 5:t 6:g 7:floats:floats* 8:ints:ints* 9:strings* 10:tensors* 11:graphs*
-    13:doc_string 14:tp 15:type_protos* 20:type:int 21:ref_attr_name 22:sparse_tensor 23:sparse_tensors*
-    """
-)
-TENSOR = _table(
-    """
-    1:dims:ints* 2:data_type:int 4:float_data:floats* 5:int32_data:ints* 6:string_data* 7:int64_data:ints* 8:name
-    9:raw_data 10:double_data:doubles* 11:uint64_data:ints* 12:doc_string 13:external_data* 14:data_location:int
-    16:metadata_props*
-    """
-)
-VALUE_INFO = _table("1:name 2:type 3:doc_string 4:metadata_props*")
-TYPE = _table("1:tensor_type 4:sequence_type 5:map_type 6:denotation 8:sparse_tensor_type 9:optional_type")
-TENSOR_TYPE = _table("1:elem_type:int 2:shape")
-SHAPE = _table("1:dim*")
-DIMENSION = _table("1:dim_value:int 2:dim_param 3:denotation")
-
-_VARINT_WIRE, _FIXED64_WIRE, _LENGTH_WIRE, _FIXED32_WIRE = 0, 1, 2, 5
-_WIRES: Final = {
-    _INT: {_VARINT_WIRE},
-    _FLOAT: {_FIXED32_WIRE},
-    _BYTES: {_LENGTH_WIRE},
-    _INTS: {_VARINT_WIRE, _LENGTH_WIRE},
-    _FLOATS: {_FIXED32_WIRE, _LENGTH_WIRE},
-    _DOUBLES: {_FIXED64_WIRE, _LENGTH_WIRE},
-}
-# ONNX's number for each element type gateways read: numpy type, and the field used where raw_data is not.
-_BFLOAT16: Final = 16
-_ELEMENT_TYPES: Final[Mapping[int, tuple[str, str]]] = {
-    1: ("<f4", "float_data"),
-    2: ("<u1", "int32_data"),
-    3: ("<i1", "int32_data"),
-    4: ("<u2", "int32_data"),
-    5: ("<i2", "int32_data"),
-    6: ("<i4", "int32_data"),
-    7: ("<i8", "int64_data"),
-    9: ("<u1", "int32_data"),
-    10: ("<u2", "int32_data"),  # half precision, as bits
-    11: ("<f8", "double_data"),
-    12: ("<u4", "uint64_data"),
-    13: ("<u8", "uint64_data"),
-    _BFLOAT16: ("<u2", "int32_data"),
-}
-_TYPED_DATA: Final = ("float_data", "int32_data", "int64_data", "double_data", "uint64_data", "string_data")
-
-
-def _malformed(found: str, allowed: str = "a well-formed ONNX model is") -> NoReturn:
-    raise MalformedModelError(found, allowed)
-
-
-def _varint(data: memoryview, at: int) -> tuple[int, int]:
-    value = shift = 0
-    while at < len(data) and shift < 70:
-        byte = data[at]
-        value |= (byte & 0x7F) << shift
-        at, shift = at + 1, shift + 7
-        if byte < 0x80:
-            if value >= 2**64:
-                _malformed("a number beyond 64 bits")
-            return value, at
-    _malformed("a number that does not end")
-
-
-def _signed(value: int) -> int:
-    return value - 2**64 if value >= 2**63 else value
-
-
-def _split_fields(data: memoryview, table: _Table) -> Iterator[tuple[str, str, bool, int | memoryview]]:
-    """Cut a message into its fields: name, kind, whether it may repeat, number or bytes."""
-    at = 0
-    while at < len(data):
-        tag, at = _varint(data, at)
-        number, wire = tag >> 3, tag & 7
-        if number not in table:
-            _malformed(f"unknown field {number}")
-        name, kind, repeated = table[number]
-        if wire not in _WIRES[kind]:
-            _malformed(f"field {name} in wire format {wire}")
-        if wire == _VARINT_WIRE:
-            value, at = _varint(data, at)
-            yield name, kind, repeated, value
-            continue
-        if wire == _LENGTH_WIRE:
-            length, at = _varint(data, at)
-        else:
-            length = 8 if wire == _FIXED64_WIRE else 4
-        if length > len(data) - at:
-            _malformed(f"{len(data) - at} bytes where field {name} needs {length}")
-        yield name, kind, repeated, data[at : at + length]
-        at += length
-
-
 @dataclass(slots=True)
 class _Inspector:
     """Collects the facts of one model; `items` left to read shrink with every field and number."""
@@ -365,7 +219,7 @@ class _Inspector:
     def facts(self, data: memoryview) -> ModelFacts:
         model = self._parse(data, MODEL)
         if not model.get("graph"):
-            _malformed("no graph")
+            malformed("no graph")
         self.has_functions |= bool(model.get("functions"))
         self.has_subgraphs |= bool(model.get("training_info"))
         opsets: dict[str, int] = {}
@@ -373,13 +227,13 @@ class _Inspector:
             opset = self._parse(entry, OPSET_ID)
             domain = _text(opset, "domain")
             if domain in opsets:
-                _malformed(f"two operator sets of domain {domain[:80]!r}")
-            opsets[domain] = _signed(_one(opset, "version", 0))
+                malformed(f"two operator sets of domain {domain[:80]!r}")
+            opsets[domain] = signed(_one(opset, "version", 0))
         graph = self._parse(model["graph"][0], GRAPH)
         inputs, outputs = self._graph(graph)
         return ModelFacts(
             size_bytes=self.size_bytes,
-            ir_version=_signed(_one(model, "ir_version", 0)),
+            ir_version=signed(_one(model, "ir_version", 0)),
             opsets=opsets,
             op_types=frozenset(self.op_types),
             domains=frozenset(self.domains),
@@ -398,7 +252,7 @@ class _Inspector:
             outputs=outputs,
         )
 
-    def _graph(self, graph: _Message) -> tuple[tuple[TensorFacts, ...], tuple[TensorFacts, ...]]:
+    def _graph(self, graph: WireMessage) -> tuple[tuple[TensorFacts, ...], tuple[TensorFacts, ...]]:
         inputs = tuple(self._value_info(entry) for entry in graph.get("input", []))
         outputs = tuple(self._value_info(entry) for entry in graph.get("output", []))
         for entry in graph.get("value_info", []):
@@ -422,7 +276,7 @@ class _Inspector:
                 self.sizes_not_constant.append(operator)
         return inputs, outputs
 
-    def _node(self, node: _Message) -> None:
+    def _node(self, node: WireMessage) -> None:
         operator = _text(node, "op_type")
         self.node_count += 1
         self.op_types.add(operator)
@@ -439,16 +293,16 @@ class _Inspector:
         ]
         attributes = [self._parse(entry, ATTRIBUTE) for entry in node.get("attribute", [])]
         if operator == "Constant" and len(attributes) != 1:
-            _malformed(f"a Constant with {len(attributes)} attributes", "one is")
+            malformed(f"a Constant with {len(attributes)} attributes", "one is")
         for attribute in attributes:
             values = self._attribute(attribute)
             if operator == "Constant" and outputs:
                 self._constant(outputs[0], values)
             elif attribute.get("ints"):
-                numbers = [_signed(number) for number in attribute["ints"]]
+                numbers = [signed(number) for number in attribute["ints"]]
                 self._size(numbers, are_pads=_text(attribute, "name") == "pads")
 
-    def _attribute(self, attribute: _Message) -> NDArray[Any] | None:
+    def _attribute(self, attribute: WireMessage) -> NDArray[Any] | None:
         """Read an attribute's numbers; whole numbers are returned, since a `Constant` may make a size of them."""
         self.has_subgraphs |= bool(attribute.get("g") or attribute.get("graphs"))
         self.has_functions |= bool(attribute.get("ref_attr_name"))
@@ -459,15 +313,15 @@ class _Inspector:
         values = [self._tensor(self._parse(entry, TENSOR)) for entry in tensors]
         if attribute.get("t"):
             return values[0]
-        whole = [_signed(number) for number in attribute.get("ints", []) + attribute.get("i", [])]
+        whole = [signed(number) for number in attribute.get("ints", []) + attribute.get("i", [])]
         return np.asarray(whole, np.int64) if whole else None
 
-    def _tensor(self, tensor: _Message) -> NDArray[Any] | None:
+    def _tensor(self, tensor: WireMessage) -> NDArray[Any] | None:
         """Check a tensor's shape and numbers; those of type int64 are returned."""
-        dims = [_signed(number) for number in tensor.get("dims", [])]
+        dims = [signed(number) for number in tensor.get("dims", [])]
         _check_rank(dims)
         if any(dim < 0 for dim in dims):
-            _malformed(f"a tensor of shape {dims}", "sizes from 0 are")
+            malformed(f"a tensor of shape {dims}", "sizes from 0 are")
         elements = math.prod(dims)
         self.largest_tensor = max(self.largest_tensor, elements)
         if tensor.get("external_data") or _one(tensor, "data_location", 0):
@@ -500,13 +354,13 @@ class _Inspector:
     def _dimension(self, data: memoryview) -> int | str | None:
         dimension = self._parse(data, DIMENSION)
         if "dim_value" in dimension:
-            size = _signed(dimension["dim_value"][0])
-            return size if size >= 0 else _malformed(f"a dimension of {size}")
+            size = signed(dimension["dim_value"][0])
+            return size if size >= 0 else malformed(f"a dimension of {size}")
         return _text(dimension, "dim_param") or None
 
     def _define(self, name: str) -> None:
         if name in self.defined:
-            _malformed(f"two values called {name[:80]!r}")
+            malformed(f"two values called {name[:80]!r}")
         self.defined.add(name)
 
     def _constant(self, name: str, numbers: NDArray[Any] | None) -> None:
@@ -524,17 +378,17 @@ class _Inspector:
     def _finite(self, numbers: NDArray[Any]) -> None:
         self.all_finite &= bool(np.isfinite(numbers).all())
 
-    def _parse(self, data: memoryview, table: _Table) -> _Message:
+    def _parse(self, data: memoryview, table: Table) -> WireMessage:
         """Read one message; a field that may stand once is refused the second time, as protobuf would merge both."""
-        message: _Message = {}
-        for name, kind, repeated, value in _split_fields(data, table):
+        message: WireMessage = {}
+        for name, kind, repeated, value in split_fields(data, table):
             if name in message and not repeated:
-                _malformed(f"field {name} twice")
+                malformed(f"field {name} twice")
             self._spend(1)
             values = message.setdefault(name, [])
-            if isinstance(value, int) or kind == _BYTES:
+            if isinstance(value, int) or kind == BYTES:
                 values.append(value)
-            elif kind == _INTS:
+            elif kind == INTS:
                 values.extend(self._unpacked_numbers(value))
             else:
                 values.extend(self._unpacked_floats(name, kind, value))
@@ -544,14 +398,14 @@ class _Inspector:
         at = 0
         while at < len(data):
             self._spend(1)
-            number, at = _varint(data, at)
+            number, at = read_varint(data, at)
             yield number
 
     def _unpacked_floats(self, name: str, kind: str, data: memoryview) -> tuple[float, ...]:
-        code, width = ("d", 8) if kind == _DOUBLES else ("f", 4)
+        code, width = ("d", 8) if kind == DOUBLES else ("f", 4)
         count, rest = divmod(len(data), width)
         if rest:
-            _malformed(f"field {name} of {len(data)} bytes", f"multiples of {width} are")
+            malformed(f"field {name} of {len(data)} bytes", f"multiples of {width} are")
         self._spend(count)
         return struct.unpack(f"<{count}{code}", data)
 
@@ -561,7 +415,7 @@ class _Inspector:
             raise ModelTooLargeError("too many fields", f"{MAX_ITEMS} are")
 
 
-def _numbers(tensor: _Message, element_type: int, elements: int) -> NDArray[Any]:
+def _numbers(tensor: WireMessage, element_type: int, elements: int) -> NDArray[Any]:
     """Read a tensor's elements from raw_data or from the one typed field of its element type."""
     code, typed_field = _ELEMENT_TYPES[element_type]
     kind = np.dtype(code)
@@ -569,13 +423,13 @@ def _numbers(tensor: _Message, element_type: int, elements: int) -> NDArray[Any]
     if used == ["raw_data"]:
         raw = tensor["raw_data"][0]
         if len(raw) != elements * kind.itemsize:
-            _malformed(f"{len(raw)} bytes for {elements} elements of {kind.itemsize}")
+            malformed(f"{len(raw)} bytes for {elements} elements of {kind.itemsize}")
         return np.frombuffer(raw, kind)
     if used not in ([typed_field], []):
-        _malformed(f"tensor data in {', '.join(used)}", f"raw_data or {typed_field} is")
+        malformed(f"tensor data in {', '.join(used)}", f"raw_data or {typed_field} is")
     values = tensor.get(typed_field, [])
     if len(values) != elements:
-        _malformed(f"{len(values)} numbers for {elements} elements")
+        malformed(f"{len(values)} numbers for {elements} elements")
     if kind.kind == "f":
         return np.asarray(values, kind)
     return np.asarray(values, np.uint64).astype(kind)  # keeps the low bits, as protobuf's narrower types do
@@ -589,11 +443,11 @@ def _as_floats(numbers: NDArray[Any], element_type: int) -> NDArray[Any]:
     return numbers
 
 
-def _one(message: _Message, key: str, default: Any) -> Any:
+def _one(message: WireMessage, key: str, default: Any) -> Any:
     return message[key][0] if message.get(key) else default
 
 
-def _text(message: _Message, key: str) -> str:
+def _text(message: WireMessage, key: str) -> str:
     return _decoded(_one(message, key, memoryview(b"")))
 
 
@@ -601,12 +455,12 @@ def _decoded(data: memoryview) -> str:
     try:
         return str(data, "utf-8")
     except UnicodeDecodeError:
-        _malformed("a name that is not text")
+        malformed("a name that is not text")
 
 
 def _check_rank(dims: list[Any]) -> None:
     if len(dims) > MAX_RANK:
-        _malformed(f"a tensor of {len(dims)} dimensions", f"{MAX_RANK} are")
+        malformed(f"a tensor of {len(dims)} dimensions", f"{MAX_RANK} are")
 
 
 def _bounded_product(factors: list[int]) -> int:

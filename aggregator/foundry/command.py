@@ -10,7 +10,7 @@ from typing import Any
 from aggregator.foundry.artefacts import BUILT, SPEC_FILE, BuiltSpec
 from aggregator.foundry.errors import FoundryError, MissingExtraError
 from aggregator.foundry.families import FAMILIES, DenseAutoencoder
-from schemas.onnx_inspect import ModelError
+from schemas.model_errors import ModelError
 
 
 def add_arguments(subparsers: Any) -> None:

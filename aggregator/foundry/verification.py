@@ -15,7 +15,8 @@ from onnxruntime.capi import onnxruntime_pybind11_state as runtime_errors
 from aggregator.foundry import golden
 from aggregator.foundry.artefacts import BuiltSpec, GraphRow, read_checked
 from aggregator.foundry.errors import ArtefactError
-from schemas.onnx_inspect import ModelError, ModelFacts, check_model
+from schemas.model_errors import ModelError
+from schemas.onnx_inspect import ModelFacts, check_model
 
 RUNTIME_ERRORS = (
     runtime_errors.Fail,

@@ -1,9 +1,10 @@
 """One fixed example of everything that is said, as an object and with the way to write and read it.
 
-`PYTHONPATH=. python -m tests.contract.golden_contract` writes the files that are missing. A file that is there is never changed:
-what was said once must be read for ever; a new form is a new version with a new file.
+`PYTHONPATH=. python -m tests.contract.golden_contract` writes the files that are missing. A file that is there is
+never changed: what was said once must be read for ever; a new form is a new version with a new file.
 """
 
+import functools
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -139,11 +140,7 @@ def _container(parts: tuple[dict[str, Any], dict[str, bytes]]) -> bytes:
 _META, _BLOB = array_blob(np.arange(6, dtype=np.float32).reshape(2, 3))
 
 GOLDEN: tuple[Golden, ...] = (
-    *(
-        Golden(f"{_name}.v1.json", said, m.encode, lambda body, kind=type(said): m.decode(kind, body))  # type: ignore[misc]
-        for said in SAID
-        for _name in (said.kind,)
-    ),
+    *(Golden(f"{said.kind}.v1.json", said, m.encode, functools.partial(m.decode, type(said))) for said in SAID),
     Golden("capture.v1.bin", CAPTURE, encode_capture, decode_capture),
     Golden("fragment.v1.bin", Fragment(7, 41, 1, 3, 20, b"seven b"), encode_fragment, decode_fragment),
     Golden("container.v1.bin", ({"a": _META, "n": 3}, {"a": _BLOB, "empty": b""}), _container, unpack),

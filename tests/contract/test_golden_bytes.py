@@ -10,6 +10,7 @@ from flwr.app import Message
 
 from schemas import messages
 from schemas.capture import Capture
+from schemas.errors import MessageRejected
 from tests.contract.golden_contract import FOLDER, GOLDEN, Golden
 
 EVERY = pytest.mark.parametrize("golden", GOLDEN, ids=lambda golden: golden.file)
@@ -63,6 +64,6 @@ def test_a_message_with_a_key_nobody_knows_is_refused(golden: Golden) -> None:
     ids=lambda golden: golden.file,
 )
 def test_a_message_of_the_next_version_is_refused_by_name(golden: Golden) -> None:
-    with pytest.raises(messages.MessageRejected, match="has version 2; update this program") as caught:
+    with pytest.raises(MessageRejected, match="has version 2; update this program") as caught:
         golden.read(golden.path.read_bytes().replace(b'"version":1', b'"version":2', 1))
     assert caught.value.reason == "unknown_version"

@@ -78,7 +78,7 @@ class Gateway:
         with read_only(self.store_folder) as database:
             return list(database.execute(sa.select(dead_letter_table.c.reason)).scalars())
 
-    def refuse_to_go_on(self, **changes: object) -> None:
+    def change_settings(self, **changes: Any) -> None:
         """Write the settings again with other values of [store] or [broker]."""
         self.settings.write_text(settings_text(self.broker, self.store_folder, **changes))
 
@@ -108,6 +108,20 @@ rpm = 1797.0
 """
 
 
+def open_session(broker: BrokerServer) -> None:
+    """Subscribe as the agent would: from then on the broker keeps captures for it, however early they come."""
+    inbox = Inbox()
+    subscriptions = [(topic.filter(**SITE), 1) for topic in (CAPTURE, CAPTURE_FRAGMENT)]
+    link = Link(broker.settings_for("gw-1"), "gw-1-captures", subscriptions=subscriptions, on_message=inbox)
+    link.start()
+    try:
+        assert link.wait_connected(10)
+        link.publish(TOPIC, b"heard once the subscription stands")
+        inbox.wait_for(lambda _: True)
+    finally:
+        link.stop()
+
+
 def make_gateway(folder: Path, broker: BrokerServer, store_folder: Path | None = None, **changes: Any) -> Gateway:
     signer, site = Signer.generate(), Signer.generate()
     ring = KeyRing([AllowedKey("gw-1", "gateway", signer.public), AllowedKey("plant-a", "site", site.public)])
@@ -115,6 +129,7 @@ def make_gateway(folder: Path, broker: BrokerServer, store_folder: Path | None =
     ring.save(folder / "keys.toml")
     gateway = Gateway(folder, broker, site, ring, store_folder or folder / "var")
     gateway.settings.write_text(settings_text(broker, gateway.store_folder, **changes))
+    open_session(broker)
     return gateway
 
 
@@ -145,13 +160,6 @@ def wait_acknowledged(inbox: Inbox, through: int) -> None:
     inbox.wait_for(lambda one: decode(CaptureAck, one.payload).through >= through, WITHIN_S)
 
 
-def first_run(gateway: Gateway) -> None:
-    """Let the agent make its sessions at the broker, which queues for them from then on."""
-    with gateway.running(), sensors(gateway.broker) as (link, inbox):
-        publish(link, 0)
-        wait_acknowledged(inbox, 0)
-
-
 def test_captures_are_stored_judged_and_acknowledged_and_the_status_says_so(gateway: Gateway) -> None:
     with gateway.running(), sensors(gateway.broker) as (link, inbox):
         publish(link, *range(12), 5, 14)
@@ -172,11 +180,10 @@ def test_captures_are_stored_judged_and_acknowledged_and_the_status_says_so(gate
 def test_a_gateway_killed_in_the_middle_of_a_burst_has_everything_it_acknowledged_and_nothing_twice(
     gateway: Gateway,
 ) -> None:
-    first_run(gateway)
     with sensors(gateway.broker) as (link, inbox):
         with gateway.agent() as agent:
             agent.wait_notice()
-            publish(link, *range(1, 80))
+            publish(link, *range(80))
             inbox.wait_for(lambda one: decode(CaptureAck, one.payload).through >= 10, WITHIN_S)
             agent.kill()
         acknowledged = max(decode(CaptureAck, one.payload).through for one in inbox.seen)
@@ -376,7 +383,7 @@ def test_captures_under_way_while_the_connection_is_cut_are_stored_once_and_none
     """An acknowledgement of the old connection must not count for a message of the new one."""
     proxy = Proxy(broker.port)
     try:
-        gateway.refuse_to_go_on(port=proxy.port)
+        gateway.change_settings(port=proxy.port)
         with gateway.running(), sensors(broker) as (link, inbox):
             publish(link, 0)
             wait_acknowledged(inbox, 0)

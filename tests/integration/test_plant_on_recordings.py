@@ -1,4 +1,4 @@
-"""Real recordings through real processes: replay, broker, gateway, site. Every verdict is checked where people see it."""
+"""Real recordings through real processes: replay, broker, gateway, site; checked where people see the verdict."""
 
 import json
 import os

@@ -27,7 +27,8 @@ def noise_g(seed: int, *, samples: int = SAMPLES, channels: int = 1, level_g: fl
     """A healthy machine: broad-band noise and the shaft's line."""
     rng = np.random.default_rng(seed)
     turn = np.sin(2 * np.pi * RPM / 60 * np.arange(samples) / RATE_HZ + rng.uniform(0, 6))
-    return rng.standard_normal((channels, samples)) * level_g + 0.3 * level_g * turn
+    signal: NDArray[np.float64] = rng.standard_normal((channels, samples)) * level_g + 0.3 * level_g * turn
+    return signal
 
 
 def impacts_g(
@@ -113,7 +114,7 @@ def judge_with(settings: GatewaySettings | None = None, **more: Any) -> Judge:
 
 
 def write_recording(path: Path, signal: NDArray[Any], **changes: Any) -> Path:
-    """Write a recording: signal in g, shape (snapshots, channels, samples); `changes` replace or (None) leave out keys."""
+    """Write a recording: signal in g, (snapshots, channels, samples); `changes` replace or (None) leave out keys."""
     snapshots, channels, samples = signal.shape
     scale = max(float(np.nanmax(np.abs(signal), initial=0.0)) / 32000.0, 1e-6)
     keys: dict[str, Any] = {
@@ -121,7 +122,8 @@ def write_recording(path: Path, signal: NDArray[Any], **changes: Any) -> Path:
         "offset": np.zeros(channels), "fs": RATE_HZ, "t": np.arange(snapshots) * max(10.0, samples / RATE_HZ),
         "channels": np.array(["a"] * channels), "unit": "g", "dataset": "made", "machine": "m-1", "bearing": "b",
         "recording": path.stem, "part": "dev", "label": "healthy", "severity": np.nan, "severity_unit": "",
-        "rpm": RPM, "load": 0.0, "load_unit": "hp", "mult": np.full(4, np.nan), "geometry": np.array([9, 7.94, 39.04, 0]),
+        "rpm": RPM, "load": 0.0, "load_unit": "hp", "mult": np.full(4, np.nan),
+        "geometry": np.array([9, 7.94, 39.04, 0]),
         "temp": np.zeros(0, np.float32), "anomaly": np.zeros((0, 0), np.int8), "changepoint": np.zeros((0, 0), np.int8),
         "n_observed": -1, "rul_true_s": np.nan,
     }  # fmt: skip

@@ -297,7 +297,7 @@ def main_code(arguments: list[str]) -> int:
 
 @pytest.mark.parametrize("cut", ["2-1", "1-1", "nan-2"])
 def test_an_empty_cut_is_refused(bench: Bench, cut: str) -> None:
-    assert cut.split("-")[0] in bench.refusal("--captures", f"{bench.healthy}:{cut}")
+    assert cut.split("-", maxsplit=1)[0] in bench.refusal("--captures", f"{bench.healthy}:{cut}")
 
 
 @pytest.mark.parametrize("text", ["", "\n \n", None])
@@ -329,6 +329,6 @@ def test_times_of_snapshots_may_be_any_finite_number(bench: Bench) -> None:
 
 def test_labels_and_answers_are_never_read(bench: Bench) -> None:
     kept = bench.lines("--captures", bench.sick)
-    hidden = {name: None for name in ("label", "severity", "dataset", "part", "n_observed", "rul_true_s", "recording")}
+    hidden = dict.fromkeys(("label", "severity", "dataset", "part", "n_observed", "rul_true_s", "recording"))
     blind = bench.lines("--captures", bench.file("sick", signal(2, 12, gain=20.0), **hidden))
     assert blind == kept

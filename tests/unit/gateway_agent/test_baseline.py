@@ -41,8 +41,8 @@ def test_share_of_healthy_captures_above_the_limit_is_the_stated_rate(captures: 
         scores, _ = point_scores(baseline.standardise(seen[captures:]), lognormal_scorer)
         above += int((scores >= limit.score).sum())
     trials = points * further
-    low, high = binom.ppf([1e-4, 1 - 1e-4], trials, rate) * [0.7, 1.3]
-    assert low <= above <= high, above / trials
+    low, high = float(binom.ppf(1e-4, trials, rate)), float(binom.ppf(1 - 1e-4, trials, rate))
+    assert 0.7 * low <= above <= 1.3 * high, above / trials
 
 
 def test_few_captures_make_the_limit_wide() -> None:

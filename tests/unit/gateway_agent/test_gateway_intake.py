@@ -73,7 +73,8 @@ def test_machines_nobody_named_are_taken_where_the_settings_say_so() -> None:
 
 @pytest.mark.parametrize(
     "topic",
-    ["", "x", TOPIC + "/more", TOPIC.replace("pump-07", "Pump-07"), TOPIC.replace("pump-07", ""), TOPIC.replace("v1", "v2"),
+    ["", "x", TOPIC + "/more", TOPIC.replace("pump-07", "Pump-07"), TOPIC.replace("pump-07", ""),
+     TOPIC.replace("v1", "v2"),
      TOPIC.replace("pump-07", "+"), TOPIC.replace("de/", "#/"), TOPIC.replace("/capture", "/ack")],
 )  # fmt: skip
 def test_a_topic_that_carries_no_captures_is_refused(topic: str) -> None:

@@ -1,6 +1,7 @@
 """A batch of captures is judged as each of them alone; nothing a capture holds can stop the others."""
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -35,18 +36,18 @@ def life(count: int = 24, fault_from: int = 16) -> list[Taken]:
     return [taken(healthy(n) if n < fault_from else faulty(n)) for n in range(count)]
 
 
-def fed(judge: Judge, items: list[Taken], sizes: list[int]) -> list[object]:
-    said: list[object] = []
+def fed(judge: Judge, items: list[Taken], sizes: list[int]) -> list[tuple[int, Any]]:
+    said: list[tuple[int, Any]] = []
     start = 0
     while start < len(items):
-        size = sizes[len(said) % len(sizes)] if sizes else 1
+        size = sizes[len(said) % len(sizes)]
         judged = judge.process(items[start : start + size], now_us=AT_US)
         said += [(priority, record) for priority, record in judged.batch.records]
         start += size
     return said
 
 
-def told(said: list[object]) -> list[object]:
+def told(said: list[tuple[int, Any]]) -> list[object]:
     """Records with numbers rounded: sums over a batch may end in another last digit."""
 
     def rounded(value: object) -> object:
@@ -56,7 +57,7 @@ def told(said: list[object]) -> list[object]:
             return {key: rounded(one) for key, one in value.items() if key != "values"}
         return [rounded(one) for one in value] if isinstance(value, list | tuple) else value
 
-    return [(priority, rounded(record.model_dump())) for priority, record in said]  # type: ignore[misc,attr-defined]
+    return [(priority, rounded(record.model_dump())) for priority, record in said]
 
 
 @settings(max_examples=8, deadline=None)

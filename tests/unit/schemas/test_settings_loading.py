@@ -170,7 +170,7 @@ def test_check_settings_tells_a_typo_on_stderr_and_ends_with_2(
 
 def test_settings_cannot_be_changed_once_loaded(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="frozen"):
-        load(write(tmp_path)).broker.port = 1
+        load(write(tmp_path)).broker.port = 1  # type: ignore[misc]
 
 
 def test_groups_in_a_list_have_their_paths_resolved_too(tmp_path: Path) -> None:
