@@ -2,10 +2,11 @@
 
 import logging
 
+from gateway_agent.batch import BULK, URGENT, Batch
 from gateway_agent.errors import StoreError
 from gateway_agent.judge import Judge
 from gateway_agent.release_shelf import ReleaseShelf
-from gateway_agent.store import BULK, URGENT, Batch, Store
+from gateway_agent.store import Store
 from schemas.capture import decode_capture
 from schemas.errors import ReleaseRejected
 from schemas.logs import event

@@ -13,10 +13,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gateway_agent.baseline import Rows, Scorer, statistical_scorer
+from gateway_agent.batch import BULK, DUPLICATES, GAPS, NORMAL, URGENT, Batch, CaptureRow
 from gateway_agent.intake import Taken
 from gateway_agent.point_monitor import Outcome, PointMonitor, Seen
 from gateway_agent.settings import GatewaySettings
-from gateway_agent.store import BULK, DUPLICATES, GAPS, NORMAL, URGENT, Batch, CaptureRow
 from gateway_agent.stream_order import StreamOrder
 from schemas.capture import CaptureFlag
 from schemas.errors import SettingsError

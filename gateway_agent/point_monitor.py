@@ -5,7 +5,6 @@ are state detection (baseline, limit), health assessment (zone, diagnosis) and t
 """
 
 from collections import deque
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -25,14 +24,15 @@ from gateway_agent.baseline import (
     statistical_scorer,
 )
 from gateway_agent.diagnosis import Findings, MachineFacts, OrderReference, diagnose, order_amplitudes_mm_s
-from gateway_agent.explanation import contributions, reason
+from gateway_agent.explanation import contributions
+from gateway_agent.point_reports import STATISTIC, alarm_by_hand, alarm_of, evidence_of, health_of
 from gateway_agent.settings import AlarmSettings, CommissioningSettings
 from schemas.capture import Capture
 from schemas.container import array_blob, blob_array, pack, unpack
-from schemas.messages import Alarm, Contribution, Evidence, Health, Learning, PointNotice, Record, Series
+from schemas.messages import Contribution, Evidence, Health, Learning, PointNotice, Record
 from schemas.nameplate import Nameplate
 from vibration.bearing import FaultOrders
-from vibration.features import FEATURE_NAMES, MODEL_FEATURES, FeatureKernel
+from vibration.features import MODEL_FEATURES, FeatureKernel
 from vibration.iso_zones import Nameplate as ZonePlate
 from vibration.iso_zones import ZoneVerdict, zone
 from vibration.quality import ChannelBaseline, Quality, assess_quality, measure_baseline
@@ -45,10 +45,8 @@ RECALIBRATE_EVERY = 5  # learnt captures, for the provisional score while learni
 QUALITY_HOLD = 3  # captures of the same bad quality until the sensor itself is reported
 DANGER_SCORES = 4.0  # times the limit, with a bearing diagnosis, makes an alert a danger
 LATCH_CONFIDENCE = 0.7  # a bearing fault this sure does not heal: falling vibration is no recovery (stage 4)
-SPECTRUM_LINES = 4096  # most lines of a spectrum that travel as evidence
 _NO_FAULT_OF_THE_SENSOR = frozenset({"ok", "machine_stopped"})
 _BEARING = frozenset({"outer", "inner", "ball", "cage"})
-_STAT = {name: index for index, name in enumerate(FEATURE_NAMES[: MODEL_FEATURES.start])}
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -200,9 +198,11 @@ class PointMonitor:
                     latches=self._latches(exceeds, outcome_findings),
                 )
             )  # fmt: skip
-        health = self._health(
-            seen, quality, score if scored else None, limit, exceeds, verdict, outcome_findings, speed
-        )
+        health = health_of(
+            self.point, capture, seen.features, quality=quality, learning=self.learning,
+            score=score if scored else None, limit=limit, exceeds=exceeds, alarm=self.alarm.state, verdict=verdict,
+            found=outcome_findings, speed=speed, model_version=self.model_version if self.ready else 0,
+        )  # fmt: skip
         outcome = Outcome(health, findings=outcome_findings, alarm_active=self.alarm.active)
         shares: tuple[Contribution, ...] = ()
         if changes and rows is not None and reconstructed is not None:
@@ -211,7 +211,7 @@ class PointMonitor:
                 envelope_edges_hz=seen.kernel.envelope_band_edges_hz,
             )  # fmt: skip
         for change in changes:
-            outcome.records.append(self._alarm(change, health, outcome_findings, shares))
+            outcome.records.append(alarm_of(change, health, outcome_findings, shares, self.model_version))
             if outcome_findings is not None and change.state == "unacknowledged":
                 outcome.records.append(self.evidence(capture, outcome_findings, why=f"alarm {change.alarm_id}"))
         outcome.records += self._notices(quality, seen.quality.detail, capture.measured_at_us, was_learning)
@@ -222,19 +222,8 @@ class PointMonitor:
 
     def evidence(self, capture: Capture, found: Findings, *, why: str, waveform: bool = False) -> Evidence:
         """Pack what a person needs to check a verdict. The waveform travels only when somebody asked for it."""
-        step = max(1, -(-found.spectrum_g.size // SPECTRUM_LINES))
-        envelope_step = max(1, -(-found.envelope_g.size // SPECTRUM_LINES))
-        signal = capture.acceleration_g()[found.axis]
-        return Evidence(
-            point=self.point, capture_boot=capture.boot, capture_sequence=capture.sequence,
-            measured_at_us=capture.measured_at_us, why=why, axis=found.axis, rpm=self._speed(capture).rpm,
-            spectrum=_packed(found.frequency_hz, found.spectrum_g, step),
-            envelope=_packed(found.envelope_hz, found.envelope_g, envelope_step),
-            envelope_band_hz=found.envelope_band_hz, fault_lines=found.lines,
-            waveform=Series.pack(
-                signal[:65536], start=0.0, step=1.0 / capture.sample_rate_hz, axis_unit="s", value_unit="g"
-            ) if waveform else None,
-        )  # fmt: skip
+        rpm = self._speed(capture).rpm
+        return evidence_of(self.point, capture, found, why=why, rpm=rpm, waveform=waveform)
 
     def diagnose_capture(self, capture: Capture) -> Findings:
         """Diagnose one capture outside the live path, for evidence on request."""
@@ -242,14 +231,10 @@ class PointMonitor:
 
     def maintain(self, at_us: int) -> list[Record]:
         """The machine was repaired or the sensor moved: end the alarm and learn healthy anew."""
-        records: list[Record] = [
-            Alarm(
-                point=self.point, alarm_id=change.alarm_id, state=change.state, priority=change.priority,
-                measured_at_us=at_us, capture_boot=0, capture_sequence=0, score=None, limit=None, zone=None,
-                reason="Maintenance recorded; learning anew what healthy is", model_version=self.model_version,
-            )
-            for change in self.alarm.maintain()
-        ]  # fmt: skip
+        why = "maintenance recorded; learning anew what healthy is"
+        records = [
+            alarm_by_hand(self.point, change, at_us, why, self.model_version) for change in self.alarm.maintain()
+        ]
         self.learnt.clear()
         self.baseline = self.limit = self.shape = self.channel_levels = self.healthy_rms_g = None
         self.reference = OrderReference()
@@ -259,14 +244,7 @@ class PointMonitor:
 
     def alarm_records(self, changes: list[AlarmChange], at_us: int) -> list[Record]:
         """Tell the site of changes that a person made."""
-        return [
-            Alarm(
-                point=self.point, alarm_id=change.alarm_id, state=change.state, priority=change.priority,
-                measured_at_us=at_us, capture_boot=0, capture_sequence=0, score=None, limit=None, zone=None,
-                reason=change.why.capitalize(), model_version=self.model_version,
-            )
-            for change in changes
-        ]  # fmt: skip
+        return [alarm_by_hand(self.point, change, at_us, change.why, self.model_version) for change in changes]
 
     def dump(self) -> bytes:
         """The whole state; `restore` continues from it."""
@@ -305,7 +283,7 @@ class PointMonitor:
             if not again.ok:
                 return again.verdict
         if self.ready and self.healthy_rms_g is not None and self.healthy_rms_g.shape == (seen.capture.channels,):
-            rms = seen.features[:, _STAT["acceleration_rms_g"]]
+            rms = seen.features[:, STATISTIC["acceleration_rms_g"]]
             if bool((rms < STOPPED_SHARE * self.healthy_rms_g).all()):
                 return "machine_stopped"
         return "ok"
@@ -331,7 +309,7 @@ class PointMonitor:
         self.learnt.append(np.array(seen.features[:, MODEL_FEATURES]))
         count = len(self.learnt)
         levels = measure_baseline(seen.capture.acceleration_g())
-        rms = seen.features[:, _STAT["acceleration_rms_g"]].astype(np.float64)
+        rms = seen.features[:, STATISTIC["acceleration_rms_g"]].astype(np.float64)
         if self.channel_levels is None or self.healthy_rms_g is None:
             self.channel_levels, self.healthy_rms_g = levels, rms
         else:
@@ -410,7 +388,7 @@ class PointMonitor:
             low, high = seen.kernel.velocity_band_hz
             return ZoneVerdict(None, f"not assessable: {low:.0f} to {high:.0f} Hz seen, 10 to 1000 Hz needed")
         plate = ZonePlate(self.plate.power_kw, self.plate.foundation, self.plate.kind, self._rpm(seen.capture))
-        return zone((float(v) for v in seen.features[:, _STAT["velocity_rms_mm_s"]]), plate)
+        return zone((float(v) for v in seen.features[:, STATISTIC["velocity_rms_mm_s"]]), plate)
 
     def _severity(
         self, score: float | None, limit: float | None, exceeds: bool, verdict: ZoneVerdict, found: Findings | None
@@ -427,44 +405,6 @@ class PointMonitor:
         if not exceeds or found is None:
             return False
         return found.ranked[0].label in _BEARING and found.ranked[0].confidence >= LATCH_CONFIDENCE
-
-    def _health(
-        self, seen: Seen, quality: str, score: float | None, limit: float | None, exceeds: bool, verdict: ZoneVerdict,
-        found: Findings | None, speed: SpeedEstimate,
-    ) -> Health:  # fmt: skip
-        capture = seen.capture
-
-        def worst(name: str) -> float | None:
-            value = float(seen.features[:, _STAT[name]].max())
-            return value if np.isfinite(value) else None
-
-        return Health(
-            point=self.point, capture_boot=capture.boot, capture_sequence=capture.sequence,
-            measured_at_us=capture.measured_at_us, quality=quality, learning=self.learning, score=score, limit=limit,
-            exceeds=exceeds, alarm=self.alarm.state, zone=verdict.zone, zone_basis=verdict.reason,
-            velocity_rms_mm_s=worst("velocity_rms_mm_s"), acceleration_rms_g=worst("acceleration_rms_g"),
-            acceleration_peak_g=worst("peak_g"), crest_factor=worst("crest_factor"), kurtosis=worst("kurtosis"),
-            envelope_rms_g=worst("envelope_rms_g"), rpm=speed.rpm,
-            rpm_source=_speed_source(speed), rpm_confidence=speed.confidence,
-            temperature_c=_known(capture.temperature_c), battery_v=_known(capture.battery_v),
-            diagnosis=found.ranked if found else (),
-            model_version=self.model_version if self.ready else 0,
-        )  # fmt: skip
-
-    def _alarm(
-        self, change: AlarmChange, health: Health, found: Findings | None, shares: tuple[Contribution, ...]
-    ) -> Alarm:
-        return Alarm(
-            point=self.point, alarm_id=change.alarm_id, state=change.state, priority=change.priority,
-            measured_at_us=health.measured_at_us, capture_boot=health.capture_boot,
-            capture_sequence=health.capture_sequence, score=health.score, limit=health.limit, zone=health.zone,
-            reason=reason(
-                score=health.score, limit=health.limit, zone=health.zone, velocity_mm_s=health.velocity_rms_mm_s,
-                ranked=found.ranked if found else (), findings=found.findings if found else (), shares=shares,
-            ),
-            diagnosis=found.ranked if found else (), findings=found.findings if found else (), contributions=shares,
-            model_version=self.model_version,
-        )  # fmt: skip
 
     def _notices(self, quality: str, detail: str, at_us: int, was_learning: str) -> list[Record]:
         self.quality = quality
@@ -487,27 +427,3 @@ class PointMonitor:
 
 def _shape(seen: Seen) -> tuple[float, int, int]:
     return (seen.capture.sample_rate_hz, seen.capture.channels, seen.capture.samples)
-
-
-def _speed_source(speed: SpeedEstimate) -> str:
-    if speed.rpm is None:
-        return "unknown"
-    return "sensor" if speed.source == "none" else speed.source
-
-
-def _known(value: float) -> float | None:
-    return float(value) if np.isfinite(value) else None
-
-
-def _packed(frequency_hz: NDArray[np.float64], values: NDArray[np.float64], step: int) -> Series:
-    """Keep the largest of every `step` lines, so that no peak is lost."""
-    lines = values.size // step * step
-    kept = values[:lines].reshape(-1, step).max(axis=1) if step > 1 else values
-    return Series.pack(kept, start=0.0, step=float(frequency_hz[1]) * step, axis_unit="Hz", value_unit="g")
-
-
-def restore_all(monitors: Mapping[str, PointMonitor], states: Mapping[str, bytes]) -> None:
-    """Give every known point its saved state back."""
-    for point, state in states.items():
-        if point in monitors:
-            monitors[point].restore(state)

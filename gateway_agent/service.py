@@ -16,6 +16,7 @@ from importlib.metadata import version
 
 import numpy as np
 
+from gateway_agent.batch import URGENT, Batch
 from gateway_agent.commands import CommandDesk
 from gateway_agent.errors import StoreFull
 from gateway_agent.federation import LearningMember
@@ -25,7 +26,7 @@ from gateway_agent.judge import Judge
 from gateway_agent.release_shelf import ReleaseShelf
 from gateway_agent.settings import GatewaySettings
 from gateway_agent.status import compose_status
-from gateway_agent.store import URGENT, Batch, Store
+from gateway_agent.store import Store
 from gateway_agent.stream_order import REMEMBERED
 from gateway_agent.uplink import Uplink
 from gateway_agent.worker import Clocks, IngestWorker

@@ -7,21 +7,13 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from gateway_agent.batch import DEAD_PREFIX, DUPLICATES, GAPS
 from gateway_agent.judge import Judge
 from gateway_agent.point_monitor import PointMonitor
 from gateway_agent.release_shelf import ReleaseShelf
 from gateway_agent.settings import GatewaySettings
-from gateway_agent.store import (
-    DEAD_PREFIX,
-    DUPLICATES,
-    GAPS,
-    Store,
-    capture_table,
-    counter_table,
-    meta_table,
-    outbox_table,
-    read_only,
-)
+from gateway_agent.store import Store, read_only
+from gateway_agent.store_tables import capture_table, counter_table, meta_table, outbox_table
 from schemas.messages import GatewayStatus, PointStatus
 
 STATUS_KEYS = ("points", "release_version", "release_digest")

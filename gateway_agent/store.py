@@ -9,10 +9,9 @@ import logging
 import secrets
 import shutil
 import threading
-from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,112 +19,31 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Row
 from sqlalchemy.exc import DatabaseError, OperationalError
 
+from gateway_agent.batch import DEAD_PREFIX, URGENT, Batch
 from gateway_agent.errors import StoreError, StoreFull
 from gateway_agent.segments import Place, SegmentLog
 from gateway_agent.settings import StoreSettings
+from gateway_agent.store_tables import (
+    capture_table,
+    command_table,
+    counter_table,
+    dead_letter_table,
+    meta_table,
+    outbox_table,
+    point_table,
+    store_metadata,
+)
 from schemas.database import open_database, sqlite_url
 from schemas.logs import event
-from schemas.messages import Gap, Record, encode
+from schemas.messages import Gap, encode
 
 log = logging.getLogger(__name__)
 
 SCHEMA_VERSION = 1
-URGENT, NORMAL, BULK = 0, 1, 2
-"""Order in the outbox: alarms and answers, then health, then evidence."""
-
-_meta = sa.MetaData()
-meta_table = sa.Table(
-    "meta", _meta, sa.Column("key", sa.String, primary_key=True), sa.Column("value", sa.String, nullable=False)
-)
-counter_table = sa.Table(
-    "counter", _meta, sa.Column("name", sa.String, primary_key=True), sa.Column("value", sa.Integer, nullable=False)
-)
-capture_table = sa.Table(
-    "capture", _meta,
-    sa.Column("id", sa.Integer, primary_key=True, autoincrement=True),
-    sa.Column("point", sa.String, nullable=False),
-    sa.Column("boot", sa.BigInteger, nullable=False),
-    sa.Column("sequence", sa.BigInteger, nullable=False),
-    sa.Column("measured_at_us", sa.BigInteger, nullable=False),
-    sa.Column("received_at_us", sa.BigInteger, nullable=False),
-    sa.Column("committed_at_us", sa.BigInteger, nullable=False),
-    sa.Column("segment", sa.Integer, nullable=True),
-    sa.Column("offset", sa.BigInteger, nullable=True),
-    sa.Column("length", sa.BigInteger, nullable=True),
-    sa.Column("quality", sa.String, nullable=False),
-    sa.Column("healthy", sa.Boolean, nullable=False),
-    sa.Column("score", sa.Float, nullable=True),
-    sa.Column("model_features", sa.LargeBinary, nullable=True),
-    sa.Column("health", sa.Text, nullable=False),
-    sa.UniqueConstraint("point", "boot", "sequence"),
-    sa.Index("ix_capture_point_id", "point", "id"),
-    sa.Index("ix_capture_segment", "segment"),
-)  # fmt: skip
-point_table = sa.Table(
-    "point_state", _meta,
-    sa.Column("point", sa.String, primary_key=True),
-    sa.Column("state", sa.LargeBinary, nullable=False),
-)  # fmt: skip
-outbox_table = sa.Table(
-    "outbox", _meta,
-    sa.Column("sequence", sa.Integer, primary_key=True, autoincrement=True),
-    sa.Column("priority", sa.Integer, nullable=False),
-    sa.Column("kind", sa.String, nullable=False),
-    sa.Column("body", sa.LargeBinary, nullable=False),
-    sa.Column("size_bytes", sa.Integer, nullable=False),
-    sa.Column("created_at_us", sa.BigInteger, nullable=False),
-    sa.Index("ix_outbox_priority_sequence", "priority", "sequence"),
-    sqlite_autoincrement=True,
-)  # fmt: skip
-dead_letter_table = sa.Table(
-    "dead_letter", _meta,
-    sa.Column("id", sa.Integer, primary_key=True, autoincrement=True),
-    sa.Column("topic", sa.String, nullable=False),
-    sa.Column("reason", sa.String, nullable=False),
-    sa.Column("text", sa.String, nullable=False),
-    sa.Column("head", sa.LargeBinary, nullable=False),
-    sa.Column("size_bytes", sa.Integer, nullable=False),
-    sa.Column("at_us", sa.BigInteger, nullable=False),
-)  # fmt: skip
-command_table = sa.Table(
-    "command_done", _meta,
-    sa.Column("command_id", sa.String, primary_key=True),
-    sa.Column("at_us", sa.BigInteger, nullable=False),
-)  # fmt: skip
-
 DEAD_LETTERS_KEPT = 1000  # the newest; all are counted
+COMMANDS_KEPT_US = 90 * 86_400_000_000  # a site gives a command up after days; then it cannot come again
 DEAD_LETTER_HEAD_BYTES = 256
-DUPLICATES, GAPS = "captures_duplicate", "captures_gap"
-DEAD_PREFIX = "dead:"
 _FIRST = 1  # SQLite numbers rows from 1, records are numbered from 0
-
-
-@dataclass(frozen=True, slots=True)
-class CaptureRow:
-    """One judged capture on its way to disk."""
-
-    point: str
-    boot: int
-    sequence: int
-    measured_at_us: int
-    received_at_us: int
-    quality: str
-    healthy: bool
-    score: float | None
-    model_features: bytes | None
-    health: str
-    raw: bytes
-
-
-@dataclass(frozen=True, slots=True)
-class DeadLetter:
-    """One payload that could not be used."""
-
-    topic: str
-    reason: str
-    text: str
-    payload: bytes
-    at_us: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,26 +56,6 @@ class Waiting:
     body: bytes
 
 
-@dataclass(slots=True)
-class Batch:
-    """Everything that one commit makes true at once."""
-
-    now_us: int
-    captures: list[CaptureRow] = field(default_factory=list)
-    records: list[tuple[int, Record]] = field(default_factory=list)
-    point_states: dict[str, bytes] = field(default_factory=dict)
-    dead_letters: list[DeadLetter] = field(default_factory=list)
-    counts: Counter[str] = field(default_factory=Counter)
-    commands_done: list[str] = field(default_factory=list)
-
-    @property
-    def empty(self) -> bool:
-        """Whether there is nothing to commit."""
-        return not (
-            self.captures or self.records or self.point_states or self.dead_letters or self.counts or self.commands_done
-        )
-
-
 class Store:
     """The gateway's memory; safe to use from several threads."""
 
@@ -167,7 +65,7 @@ class Store:
         try:
             settings.folder.mkdir(parents=True, exist_ok=True)
             self._engine = open_database(sqlite_url(settings.folder / "gateway.db"))
-            _meta.create_all(self._engine)
+            store_metadata.create_all(self._engine)
             self._connection = self._engine.connect()
             self.boot = self._identify()
             self.segments = SegmentLog(
@@ -434,6 +332,10 @@ class Store:
             newest_letter = self._scalar(sa.select(sa.func.max(c.id)))
             with self._connection.begin():
                 self._connection.execute(sa.delete(dead_letter_table).where(c.id <= newest_letter - DEAD_LETTERS_KEPT))
+        if batch.commands_done:
+            with self._connection.begin():
+                long_ago_us = batch.now_us - COMMANDS_KEPT_US
+                self._connection.execute(sa.delete(command_table).where(command_table.c.at_us < long_ago_us))
         newest = self.captures_stored()
         if newest > self._settings.health_rows and newest % 1000 < 64:
             with self._connection.begin():

@@ -13,12 +13,13 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from gateway_agent.batch import Batch, DeadLetter
 from gateway_agent.errors import StoreFull
 from gateway_agent.healthy_rows import HealthyRows
 from gateway_agent.intake import Intake, Payload, Taken
 from gateway_agent.judge import Judge, Judged
 from gateway_agent.settings import IngestSettings
-from gateway_agent.store import Batch, DeadLetter, Store
+from gateway_agent.store import Store
 from schemas.errors import RejectedInput
 from schemas.link import Link, Received
 from schemas.logs import event
@@ -102,9 +103,10 @@ class IngestWorker:
         return False
 
     def do(self, job: Job) -> None:
-        """Have something done in this worker's thread, between two batches."""
+        """Have something done in this worker's thread, between two batches; a job that waits already waits once."""
         with self._waiting:
-            self._jobs.append(job)
+            if job not in self._jobs:
+                self._jobs.append(job)
             self._waiting.notify()
 
     def stop(self) -> None:

@@ -14,7 +14,7 @@ pip() { "$python" -m pip --disable-pip-version-check "$@" >>build/environment.lo
 pip wheel --no-deps --no-build-isolation --wheel-dir build/wheel .
 pip install --no-deps --no-compile --target "$tested/site" build/wheel/undertone-*.whl
 rm -rf build/lib build/bdist.*
-ln -s ../../../tests "$tested/support/tests"  # `from tests.support ...` without the checkout's own packages
+for name in tests deploy benchmarks; do ln -s "../../../$name" "$tested/support/$name"; done  # and no package of the wheel's
 echo "test: $(cd build/wheel && echo *.whl)" >&2
 export PYTHONPATH="$tested/site:$tested/support" PYTHONSAFEPATH=1
 which=${1:-"not nightly"}

@@ -15,7 +15,8 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from gateway_agent.store import capture_table, dead_letter_table, read_only
+from gateway_agent.store import read_only
+from gateway_agent.store_tables import capture_table, dead_letter_table
 from schemas.capture import CaptureFlag, encode_capture
 from schemas.fragments import split
 from schemas.link import Link

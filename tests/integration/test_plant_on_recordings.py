@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 
-from gateway_agent.store import capture_table, read_only
+from gateway_agent.store import read_only
+from gateway_agent.store_tables import capture_table
 from schemas.site_tables import alarm, evidence, health, machine_case
 from tests.support.plant import SitePlant, run, site_plant, wait_until
 

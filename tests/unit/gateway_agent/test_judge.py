@@ -9,10 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gateway_agent.baseline import Rows
+from gateway_agent.batch import BULK, DUPLICATES, GAPS, NORMAL, URGENT
 from gateway_agent.builtin import builtin_model
 from gateway_agent.intake import Taken
 from gateway_agent.judge import Judge, StatisticalFallback, bearing_orders
-from gateway_agent.store import BULK, DUPLICATES, GAPS, NORMAL, URGENT
 from schemas.capture import Capture, CaptureFlag, decode_capture, encode_capture
 from schemas.errors import SettingsError
 from schemas.nameplate import BearingPlate, Nameplate

@@ -13,21 +13,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sqlalchemy.exc import DatabaseError, IntegrityError
 
+from gateway_agent.batch import BULK, NORMAL, URGENT, Batch, CaptureRow, DeadLetter
 from gateway_agent.errors import StoreError, StoreFull
 from gateway_agent.settings import StoreSettings
-from gateway_agent.store import (
-    BULK,
-    DEAD_LETTERS_KEPT,
-    NORMAL,
-    URGENT,
-    Batch,
-    CaptureRow,
-    DeadLetter,
-    Store,
-    capture_table,
-    dead_letter_table,
-    read_only,
-)
+from gateway_agent.store import DEAD_LETTERS_KEPT, Store, read_only
+from gateway_agent.store_tables import capture_table, dead_letter_table
 from schemas.messages import Gap
 from tests.support.gateway_talk import alarm, health
 

@@ -8,12 +8,13 @@ from typing import Any
 
 import pytest
 
+from gateway_agent.batch import NORMAL, URGENT, Batch
 from gateway_agent.commands import CommandDesk
 from gateway_agent.healthy_rows import HealthyRows
 from gateway_agent.intake import Intake
 from gateway_agent.judge import Judge
 from gateway_agent.settings import IngestSettings, StoreSettings
-from gateway_agent.store import NORMAL, URGENT, Batch, Store
+from gateway_agent.store import Store
 from gateway_agent.uplink import RESEND_S, Uplink
 from gateway_agent.worker import Clocks, IngestWorker, QueueFull
 from schemas.capture import CaptureFlag, encode_capture
