@@ -11,7 +11,7 @@ from deploy.demo.errors import StageFailed
 if TYPE_CHECKING:
     from playwright.sync_api import Page
 
-WIDTH, HEIGHT = 1440, 900
+WIDTH, HEIGHT, TALL, PHONE_WIDTH = 1440, 900, 2400, 390
 PATIENCE_MS = 30_000
 SETTLE_MS = 4000  # charts draw after the page says that it is loaded
 
@@ -40,12 +40,31 @@ def take_pictures(address: str, machine: str, folder: Path) -> list[Path]:
         folder: Where the pictures go.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    base, _, query = address.partition("?")
-    views = {"overview.png": address, "machine.png": f"{base}machine?machine={machine}&{query}"}
+    base, _, _ = address.partition("?")
+    views = {
+        "overview.png": (base, WIDTH, HEIGHT, "light"),
+        "machine.png": (f"{base}machine?machine={machine}", WIDTH, TALL, "light"),
+        "machine-dark.png": (f"{base}machine?machine={machine}", WIDTH, TALL, "dark"),
+        "overview-phone.png": (base, PHONE_WIDTH, HEIGHT, "light"),
+        "learning.png": (f"{base}learning", WIDTH, HEIGHT, "light"),
+    }
     with _browser_page() as page:
-        for name, url in views.items():
+        _sign_in(page, address)
+        for name, (url, width, height, scheme) in views.items():
+            page.set_viewport_size({"width": width, "height": height})
+            page.emulate_media(color_scheme="dark" if scheme == "dark" else "light")
             page.goto(url, timeout=PATIENCE_MS)
             page.get_by_test_id("stApp").wait_for(timeout=PATIENCE_MS)
             page.wait_for_timeout(SETTLE_MS)
             page.screenshot(path=folder / name)
     return [folder / name for name in views]
+
+
+def _sign_in(page: "Page", address: str) -> None:
+    page.goto(address, timeout=PATIENCE_MS)
+    name = page.get_by_label("Your name")
+    name.wait_for(timeout=PATIENCE_MS)
+    name.fill("Anna")
+    page.get_by_role("button", name="Look").click()
+    name.wait_for(state="hidden", timeout=PATIENCE_MS)
+    page.wait_for_timeout(SETTLE_MS)  # the session cookie is written by the page that follows
