@@ -32,7 +32,7 @@ class Bench:
         gateway_folder: Bundle, settings and store of the gateway.
         sensors_broker: How a publisher reaches the broker.
         sensors_folder: The publisher's bundle.
-        gateway: The agent's process.
+        gateway: The agent's process, where it runs.
         processes: All of them.
     """
 
@@ -41,7 +41,7 @@ class Bench:
     gateway_folder: Path
     sensors_folder: Path
     sensors_broker: BrokerSettings
-    gateway: Running
+    gateway: Running | None
     processes: Processes
 
     def wait(self, what: str, holds: Callable[[], bool], within_s: float) -> None:
@@ -50,17 +50,19 @@ class Bench:
 
     def gateway_memory_mb(self, field: str) -> float:
         """`VmRSS` (now) or `VmHWM` (ever) of the gateway agent."""
+        assert self.gateway is not None, "the agent was not asked for"
         lines = Path(f"/proc/{self.gateway.process.pid}/status").read_text().splitlines()
         return next(int(line.split()[1]) for line in lines if line.startswith(f"{field}:")) / 1024
 
 
 @contextlib.contextmanager
-def bench_site(machines: int, *, learns: bool) -> Iterator[Bench]:
+def bench_site(machines: int, *, learns: bool, judged: bool = True) -> Iterator[Bench]:
     """Run the site; everything is gone afterwards.
 
     Args:
         machines: How many the gateway knows, `m-00` and on.
         learns: Whether rounds of learning are run, one every few seconds.
+        judged: Whether the gateway's agent runs; without it captures go to whoever listens.
     """
     folder = Path(tempfile.mkdtemp(prefix="undertone-bench-"))
     processes = Processes(folder / "logs")
@@ -75,7 +77,7 @@ def bench_site(machines: int, *, learns: bool) -> Iterator[Bench]:
         enrol(site, SENSORS, "--as", "sensors", "--gateway", GATEWAY, out=sensors_folder)
         settings = gateway_folder / "gateway.toml"
         settings.write_text(_gateway_settings(port, by, machines, learns=learns))
-        gateway = _start(processes, site, settings)
+        gateway = _start(processes, site, settings if judged else None)
         table = broker_table(Path(), port, by, user=SENSORS, stem="sensors")
         files = {key: sensors_folder / str(value) for key, value in table.items() if key.endswith("_file")}
         yield Bench(
@@ -86,7 +88,7 @@ def bench_site(machines: int, *, learns: bool) -> Iterator[Bench]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _start(processes: Processes, site: AggregatorPlace, gateway_settings: Path) -> Running:
+def _start(processes: Processes, site: AggregatorPlace, gateway_settings: Path | None) -> Running | None:
     def start(name: str, module: str, command: str, file: Path) -> Running:
         one = processes.start(name, name, module, command, "--settings", str(file))
         wait_until(name, lambda: one.ready, within_s=60, processes=processes, tick=lambda: time.sleep(0.1))
@@ -94,7 +96,7 @@ def _start(processes: Processes, site: AggregatorPlace, gateway_settings: Path) 
 
     start("broker", "aggregator", "broker", site.settings_file)
     start("aggregator", "aggregator", "run", site.settings_file)
-    return start("gateway", "gateway_agent", "run", gateway_settings)
+    return start("gateway", "gateway_agent", "run", gateway_settings) if gateway_settings else None
 
 
 def _write_site(site: AggregatorPlace, by: ServedBy, *, learns: bool) -> None:

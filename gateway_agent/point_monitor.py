@@ -42,6 +42,7 @@ from vibration.speed import SpeedEstimate, estimate_speed
 NAMEPLATE_CONFIDENCE = 0.5  # induction motors slip by some percent under load
 STOPPED_SHARE = 0.03  # of the healthy RMS on every axis: a machine at rest, not a machine that got better by 30 dB
 RECALIBRATE_EVERY = 5  # learnt captures, for the provisional score while learning
+LOOK_EVERY = 5  # captures of a standing alarm: a diagnosis costs fifty times what a score costs
 QUALITY_HOLD = 3  # captures of the same bad quality until the sensor itself is reported
 DANGER_SCORES = 4.0  # times the limit, with a bearing diagnosis, makes an alert a danger
 LATCH_CONFIDENCE = 0.7  # a bearing fault this sure does not heal: falling vibration is no recovery (stage 4)
@@ -98,6 +99,8 @@ class PointMonitor:
     quality: str = "ok"
     _bad_run: deque[str] = field(default_factory=lambda: deque(maxlen=QUALITY_HOLD))
     _notified: str = "ok"
+    _last_look: tuple[SpeedEstimate, Findings] | None = None
+    _since_look: int = 0
 
     @classmethod
     def new(
@@ -181,8 +184,7 @@ class PointMonitor:
         speed = self._told_speed(capture)
         suspicious = exceeds or verdict.zone in {"C", "D"} or self.alarm.active
         if usable and (suspicious or diagnose_always):
-            speed = self._speed(capture)
-            outcome_findings = self._diagnose(capture, speed)
+            speed, outcome_findings = self._look(capture, fresh=diagnose_always)
         severity = self._severity(score, limit, exceeds, verdict, outcome_findings)
         if usable and not self.ready and severity != "danger":
             learnt_something = self._learn(seen)
@@ -198,6 +200,8 @@ class PointMonitor:
                     latches=self._latches(exceeds, outcome_findings),
                 )
             )  # fmt: skip
+        if changes and outcome_findings is not None and self._since_look:
+            speed, outcome_findings = self._look(capture, fresh=True)  # what goes out with an alarm is its own
         health = health_of(
             self.point, capture, seen.features, quality=quality, learning=self.learning,
             score=score if scored else None, limit=limit, exceeds=exceeds, alarm=self.alarm.state, verdict=verdict,
@@ -225,6 +229,15 @@ class PointMonitor:
         rpm = self._speed(capture).rpm
         return evidence_of(self.point, capture, found, why=why, rpm=rpm, waveform=waveform)
 
+    def _look(self, capture: Capture, *, fresh: bool) -> tuple[SpeedEstimate, Findings]:
+        """Diagnose; while an alarm stands only now and then, for the verdict of a moment ago still holds."""
+        if self._last_look is None or fresh or not self.alarm.active or self._since_look + 1 >= LOOK_EVERY:
+            speed = self._speed(capture)
+            self._last_look, self._since_look = (speed, self._diagnose(capture, speed)), 0
+        else:
+            self._since_look += 1
+        return self._last_look
+
     def diagnose_capture(self, capture: Capture) -> Findings:
         """Diagnose one capture outside the live path, for evidence on request."""
         return self._diagnose(capture, self._speed(capture))
@@ -239,6 +252,7 @@ class PointMonitor:
         self.baseline = self.limit = self.shape = self.channel_levels = self.healthy_rms_g = None
         self.reference = OrderReference()
         self._notified = "ok"
+        self._last_look = None
         records.append(self._notice("maintenance recorded: learning anew", "ok", at_us))
         return records
 

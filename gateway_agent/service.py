@@ -135,13 +135,13 @@ class GatewayAgent:
     def stop(self) -> None:
         """Stop every part in order: no new captures, then finish what is under way."""
         notify("STOPPING=1")
-        self.captures_link.stop()
         if self.member is not None:
             self.member.stop()
         self.worker.stop()
         self.uplink.stop()
         for thread in self._threads:
             thread.join(timeout=30.0)
+        self.captures_link.stop()
         self.control_link.publish(
             self._status_topic, self.signer.seal(self._status_topic, encode(self._offline())), retained=True
         )

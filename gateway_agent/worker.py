@@ -3,7 +3,7 @@
 One thread owns the judge and everything that writes to the store; the network thread only puts into its queue.
 The broker holds what has not been acknowledged, so the queue has room for the whole unacknowledged window, and for
 the one before a reconnect besides: it can only be full when the broker does not keep to the window, and then the
-payload stays with the broker.
+network thread waits and TCP holds the broker back.
 """
 
 import logging
@@ -33,10 +33,6 @@ Job = Callable[[Judge, Batch], None]
 """Something another thread wants done between two batches, with whatever it makes true."""
 
 
-class QueueFull(Exception):
-    """The broker sent more than the agreed window; the message stays unacknowledged and comes again."""
-
-
 @dataclass(frozen=True, slots=True)
 class Clocks:
     """Where time comes from."""
@@ -58,7 +54,9 @@ class IngestWorker:
         self._healthy = healthy
         self._clocks = clocks
         self._link: Link | None = None
-        self._waiting = threading.Condition()
+        lock = threading.RLock()
+        self._waiting = threading.Condition(lock)
+        self._room = threading.Condition(lock)
         self._queue: deque[tuple[Received, int]] = deque()
         self._jobs: deque[Job] = deque()
         self._stopping = False
@@ -77,16 +75,18 @@ class IngestWorker:
         return len(self._queue)
 
     def put(self, received: Received) -> None:
-        """Take a message from the network thread.
+        """Take a message from the network thread; waits for room when the queue is full.
 
-        Raises:
-            QueueFull: There is no room; the message stays with the broker.
+        Brokers do not all keep to the agreed window (mosquitto 2.0.11 does not). A message refused here would not come
+        again on this connection, so the network thread stands still instead, and TCP holds the broker back. A message
+        that comes when this worker ends is not taken: it stays with the broker.
         """
         with self._waiting:
             if self._takes_the_place_of_its_older_self(received):
                 return
-            if len(self._queue) >= 2 * self._settings.queue_captures:
-                raise QueueFull(f"{len(self._queue)} captures wait already")
+            self._room.wait_for(lambda: self._stopping or len(self._queue) < 2 * self._settings.queue_captures)
+            if self._stopping:
+                return
             self._queue.append((received, self._clocks.wall_us()))
             self._waiting.notify()
 
@@ -114,6 +114,7 @@ class IngestWorker:
         with self._waiting:
             self._stopping = True
             self._waiting.notify()
+            self._room.notify_all()
 
     def run(self) -> None:
         """Work until stopped."""
@@ -147,7 +148,9 @@ class IngestWorker:
             jobs = list(self._jobs)
             self._jobs.clear()
             count = min(len(self._queue), self._settings.batch_captures)
-            return [self._queue.popleft() for _ in range(count)], jobs
+            taken = [self._queue.popleft() for _ in range(count)]
+            self._room.notify_all()
+            return taken, jobs
 
     def _work(self, received: list[tuple[Received, int]]) -> None:
         taken: list[Taken] = []

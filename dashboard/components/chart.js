@@ -128,7 +128,7 @@ class Chart {
   }
 
   restore() {
-    this.view = null;
+    this.view = this.firstView();
     this.at = null;
     this.orders = false;
     this.log = false;
@@ -141,6 +141,11 @@ class Chart {
       this.log = kept.log;
       this.off = new Set(kept.off);
     } catch { /* a browser that keeps nothing shows everything */ }
+  }
+
+  firstView() {
+    const opens = this.data.first_view;
+    return opens && opens < this.full()[1] ? [this.full()[0], opens] : null;
   }
 
   remember() {
@@ -676,7 +681,9 @@ class Chart {
   describe() {
     const [low, high] = this.span();
     this.canvas.dataset.view = `${low}:${high}`;
-    this.canvas.dataset.zoomed = String(this.view !== null);
+    const first = this.firstView();
+    const chosen = this.view !== null && !(first && this.view[0] === first[0] && this.view[1] === first[1]);
+    this.canvas.dataset.zoomed = String(chosen);
     const where = this.data.kind === "trend"
       ? `${new Date(low).toLocaleString()} to ${new Date(high).toLocaleString()}` : `${show(low)} to ${show(high)} Hz`;
     const cursors = this.drawn.length ? ` Cursors: ${this.drawn.join(", ")}.` : "";

@@ -85,8 +85,9 @@ def spectrum_data(
     cursors: Sequence[Cursor],
     shaft_hz: float | None,
     with_hint: bool = False,
+    first_view_hz: float | None = None,
 ) -> dict[str, Any]:
-    """Describe a spectrum; a zoom is kept under `view_key`."""
+    """Describe a spectrum; it opens up to `first_view_hz` if given, and a zoom is kept under `view_key`."""
     return _data(
         kind="spectrum",
         view_key=view_key,
@@ -107,6 +108,7 @@ def spectrum_data(
         from_zero=True,
         height=300,
         hint=HINT if with_hint else "",
+        first_view=first_view_hz,
     )  # fmt: skip
 
 
@@ -153,7 +155,7 @@ def show_chart(data: dict[str, Any]) -> None:
 def _data(**given: Any) -> dict[str, Any]:
     plain: dict[str, Any] = {
         "cursors": [], "bands": [], "limits": [], "marks": [], "gaps": [], "shaft_hz": None, "start": 0.0,
-        "step": 1.0, "count": 0, "range": [0.0, 1.0],
+        "step": 1.0, "count": 0, "range": [0.0, 1.0], "first_view": None,
     }  # fmt: skip
     given["lines"] = [line.data() for line in given["lines"]]
     return plain | given

@@ -17,6 +17,7 @@ from schemas.messages import Evidence, FaultLine, Series
 from vibration.orders import SLIP_TOLERANCE
 
 BEARING = frozenset({"BPFO", "BPFI", "BSF", "2xBSF", "FTF"})
+OPEN_HARMONICS = 6.0
 _FAMILY = {
     "outer": "BPFO", "inner": "BPFI", "ball": "2xBSF", "cage": "FTF", "imbalance": "1x", "misalignment": "1x",
     "looseness": "1x", "gear": "GMF",
@@ -98,7 +99,7 @@ def _draw(evidence: Evidence, family: str) -> None:
             start_hz=evidence.envelope.start, step_hz=evidence.envelope.step, lines=envelope,
             unit=evidence.envelope.value_unit, label="amplitude", shaft_hz=shaft_hz,
             cursors=cursors(evidence.fault_lines, shown=frozenset({family or "1x"})),
-            with_hint=True,
+            with_hint=True, first_view_hz=_where_faults_show(evidence),
         )
     )  # fmt: skip
     show_chart(
@@ -119,6 +120,12 @@ def _draw(evidence: Evidence, family: str) -> None:
         )
     else:
         st.caption("No fault lines: bearing or speed are not known. Enter them in the machine's nameplate.")
+
+
+def _where_faults_show(evidence: Evidence) -> float | None:
+    """Up to where an envelope opens: a few harmonics beyond the highest bearing line, not the whole band."""
+    bearing = [line.frequency_hz for line in evidence.fault_lines if line.name in BEARING]
+    return OPEN_HARMONICS * max(bearing) if bearing else None
 
 
 def _lines(series: Series, baseline: Series | None) -> list[Line]:

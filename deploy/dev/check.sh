@@ -16,5 +16,5 @@ quiet "ruff format (make it so with: ruff format .)" "$bin/ruff" format --check 
 quiet "ruff check" "$bin/ruff" check --quiet .
 quiet "mypy" "$bin/mypy" --no-error-summary
 quiet "mypy of deploy and benchmarks" "$bin/mypy" --no-error-summary --explicit-package-bases deploy/demo benchmarks
-quiet "the import contracts" "$bin/lint-imports" --no-timing
+quiet "the import contracts" "$bin/lint-imports"
 echo "check: format, lint, types and imports are good" >&2

@@ -56,7 +56,7 @@ def test_every_machine_is_at_exactly_one_gateway_of_each_site(tmp_path):
 def test_one_machine_fails_and_it_is_announced(tmp_path):
     expected = simulated_plan(tmp_path, CHECK_PACE).plant.expected
     assert expected.failing == {("north", "pump-02")}
-    assert expected.words == ("pump-02 at site north starts to fail in about 46 s (outer race of its bearing)",)
+    assert expected.words == ("pump-02 at site north starts to fail in about 74 s (outer race of its bearing)",)
 
 
 def test_recordings_become_a_sound_machine_and_one_a_fault_whose_baseline_is_not_its_test(tmp_path):

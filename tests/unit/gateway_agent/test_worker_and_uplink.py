@@ -16,7 +16,7 @@ from gateway_agent.judge import Judge
 from gateway_agent.settings import IngestSettings, StoreSettings
 from gateway_agent.store import Store
 from gateway_agent.uplink import RESEND_S, Uplink
-from gateway_agent.worker import Clocks, IngestWorker, QueueFull
+from gateway_agent.worker import Clocks, IngestWorker
 from schemas.capture import CaptureFlag, encode_capture
 from schemas.fragments import Reassembly
 from schemas.link import PayloadTooLarge, Received
@@ -157,11 +157,27 @@ def test_what_was_being_judged_while_the_connection_changed_is_stored_once(gatew
     assert (gateway.store.captures_stored(), gateway.store.counts()) == (1, {"captures_duplicate": 1})
 
 
-def test_a_broker_that_does_not_keep_to_the_window_is_told_by_silence(gateway: Gateway) -> None:
+def test_a_broker_that_does_not_keep_to_the_window_waits_and_loses_nothing(gateway: Gateway) -> None:
     for sequence in range(16):
         gateway.arrive(sequence)
-    with pytest.raises(QueueFull, match="16 captures wait"):
-        gateway.arrive(16)
+    network = threading.Thread(target=gateway.arrive, args=(16,), daemon=True)
+    network.start()
+    gateway.work()
+    network.join(10)
+    assert not network.is_alive()
+    gateway.work()
+    assert gateway.store.captures_stored() == 17
+
+
+def test_a_network_thread_that_waits_for_room_is_let_go_when_the_agent_ends(gateway: Gateway) -> None:
+    for sequence in range(16):
+        gateway.arrive(sequence)
+    network = threading.Thread(target=gateway.arrive, args=(16,), daemon=True)
+    network.start()
+    gateway.worker.stop()
+    network.join(10)
+    assert not network.is_alive()
+    assert gateway.worker.queued == 16
 
 
 def test_records_are_sent_once_and_again_only_after_a_while(gateway: Gateway) -> None:
