@@ -6,6 +6,7 @@ geometry; labels and the like are never read here but for what `client_of` group
 
 import math
 import tokenize
+import warnings
 import zipfile
 import zlib
 from dataclasses import dataclass
@@ -149,7 +150,9 @@ def _read_array(stream: IO[bytes], size: int, path: Path, name: str) -> NDArray[
     try:
         version = npy.read_magic(stream)
         read_header = npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0
-        shape, fortran_order, dtype = read_header(stream)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # a head written by Python 2 is read like any other
+            shape, fortran_order, dtype = read_header(stream)
         if dtype.hasobject:
             raise ValueError("objects are not read")
         count = math.prod(shape)

@@ -176,3 +176,14 @@ def test_any_array_head_is_read_or_refused(wholes: Wholes, head: bytes, shape: s
                 forged = b"\x93NUMPY\x01\x00" + len(text).to_bytes(2, "little") + text + bytes(160)
                 new.writestr(name, forged if name == "x.npy" else old.read(name))
         read_or_refused(path)
+
+
+def test_a_head_written_by_python_2_is_read_without_a_word(wholes: Wholes) -> None:
+    path, source = wholes.folder / "python2.npz", wholes.folder / "source.npz"
+    source.write_bytes(wholes.contents[0])
+    text = b"{'descr': '<i2', 'fortran_order': False, 'shape': (1L, 2L, 40L), }\n"
+    with zipfile.ZipFile(source) as old, zipfile.ZipFile(path, "w") as new:
+        for name in old.namelist():
+            forged = b"\x93NUMPY\x01\x00" + len(text).to_bytes(2, "little") + text + bytes(160)
+            new.writestr(name, forged if name == "x.npy" else old.read(name))
+    assert read_recording(path).counts.shape == (1, 2, 40)
