@@ -12,7 +12,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from gateway_agent.baseline import Rows, Scorer, statistical_scorer
+from gateway_agent.baseline import Rows, statistical_scorer
 from gateway_agent.batch import BULK, DUPLICATES, GAPS, NORMAL, URGENT, Batch, CaptureRow
 from gateway_agent.intake import Taken
 from gateway_agent.point_monitor import Outcome, PointMonitor, Seen
@@ -267,6 +267,3 @@ def priority_of(record: Record) -> int:
     if record.kind == "health":
         return NORMAL
     return BULK if record.kind == "evidence" else URGENT
-
-
-__all__ = ["Judge", "Judged", "Model", "Scorer", "StatisticalFallback", "Verdict", "bearing_orders", "priority_of"]
