@@ -9,29 +9,32 @@ import sys
 import time
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 
 from aggregator.errors import AggregatorError
 from aggregator.foundry.artefacts import BUILT as GRAPHS
-from aggregator.learning.local import run_local_rounds
+from aggregator.learning.local import learn_local_variation, run_local_rounds
 from aggregator.learning.strategy import Plan, RoundResult
 from aggregator.registry import first_release
 from gateway_agent.backtest import cut_windows, expand_lists, parse_cut
-from gateway_agent.baseline import Baseline, Rows, fit_baseline
+from gateway_agent.baseline import Baseline, Rows, expected_variance, model_rows
 from gateway_agent.errors import BacktestError
 from gateway_agent.federation import make_client_app
 from gateway_agent.healthy_rows import HealthyRows
 from gateway_agent.model_slot import ModelSlot
+from gateway_agent.session_sums import MIN_SESSION, Session
 from schemas.errors import RejectedInput
 from schemas.flower_codec import ClientCall
 from schemas.recordings import Recording, client_of, read_recording
-from schemas.release import Release
+from schemas.release import VARIATION, Release
 from schemas.settings import user_folder
 from schemas.signing import Signer
-from vibration.features import MODEL_FEATURES, FeatureKernel
+from schemas.variation import Variation
+from vibration.detection_features import detection_features
+from vibration.features import FEATURE_NAMES, MODEL_FEATURES, FeatureKernel
 from vibration.quality import assess_quality
 
 FAMILY = "dense_autoencoder_48"
@@ -40,7 +43,7 @@ ROWS_KEPT = 20_000
 DEFAULT_ROUNDS = 20
 STEPS = 40
 LEARNING_RATE = 2e-3
-SPREAD_CAPTURES = 3  # fewer windows of one recording have no baseline of their own to be standardised by
+NOTHING_KNOWN = Variation()
 
 
 class FitError(AggregatorError):
@@ -115,7 +118,12 @@ def fit(captures: Sequence[str], lives: Sequence[str], options: FitOptions, sign
     base = first_release(GRAPHS / FAMILY, signer, created_at_us=time.time_ns() // 1000, seed=options.seed)
     slot = ModelSlot()
     slot.load(base)
-    apps = {name: _app(base, slot, rows) for name, rows in clients.items()}
+    learnt = learn_local_variation({name: _app(base, slot, client) for name, client in clients.items()})
+    for rejection in learnt.rejected:
+        _tell(f"client {rejection.member} told nothing of how its machines vary: {rejection.text}")
+    known = learnt.known
+    _tell(f"{known.sessions:.0f} healthy sessions of {len(known.layouts)} layouts say how healthy machines vary")
+    apps = {name: _app(base, slot, client, known) for name, client in clients.items()}
     plan = Plan(
         graph=base.manifest.files["train_step.onnx"].sha256, steps=STEPS, learning_rate=LEARNING_RATE, seed=options.seed
     )
@@ -125,53 +133,88 @@ def fit(captures: Sequence[str], lives: Sequence[str], options: FitOptions, sign
         raise FitError(f"no round was good; the last said: {results[-1].void or 'nobody answered'}")
     data = {
         "clients": len(clients), "recordings": len(captures), "lives": len(life_files), "rounds": len(good),
-        "rows": sum(len(rows) for rows in clients.values()),
+        "rows": sum(client.rows for client in clients.values()), "sessions": round(known.sessions),
     }  # fmt: skip
     return first_release(
         GRAPHS / FAMILY, signer, created_at_us=time.time_ns() // 1000, parameters=theta, name="fitted", data=data,
-        metrics={name: float(value) for name, value in good[-1].metrics.items()},
+        metrics={name: float(value) for name, value in good[-1].metrics.items()}, knowledge={VARIATION: known.pack()},
     )  # fmt: skip
 
 
-def standardised_rows(recording: Recording, given: str, window_s: float) -> Rows:
-    """Rows of one healthy recording, standardised by its own baseline, as a gateway does it; shape (n, F).
+@dataclass(slots=True)
+class Client:
+    """One gateway that is played: sessions of its healthy recordings, and the rows its model learns from."""
+
+    sessions: list[Session] = field(default_factory=list)
+    training: list[Session] = field(default_factory=list)
+
+    @property
+    def rows(self) -> int:
+        """How many rows there will be to train on."""
+        return sum(len(s.features) * s.features.shape[1] for s in self.training)
+
+
+def sessions_of(recording: Recording, given: str, window_s: float) -> tuple[Session, list[Session]]:
+    """One healthy recording as sessions: cut into windows as asked, and by whole snapshots where there are many.
+
+    A gateway may hear captures as long as a snapshot whatever windows a fit is asked to cut; what the fleet knows
+    of such captures is learnt here too.
+
+    Returns:
+        The session of the windows asked for, and all that are different.
 
     Raises:
         BacktestError: It cannot be cut into windows.
     """
+    asked = _session(recording, given, window_s)
+    whole = round(window_s * recording.sample_rate_hz) >= recording.counts.shape[2]
+    if whole or recording.snapshots < MIN_SESSION:
+        return asked, [asked]
+    return asked, [asked, _session(recording, given, None)]
+
+
+def _session(recording: Recording, given: str, window_s: float | None) -> Session:
     windows = [w.capture for w in cut_windows(recording, parse_cut(given), window_s)]
     usable = [c for c in windows if assess_quality(c.counts, sample_rate_hz=c.sample_rate_hz).ok]
-    if len(usable) < SPREAD_CAPTURES:
+    layout = (recording.sample_rate_hz, windows[0].samples)
+    same = [c.counts for c in usable if c.samples == layout[1]]
+    kernel = FeatureKernel(sample_rate_hz=layout[0], samples=layout[1], channels=windows[0].channels)
+    features = kernel.run(same, windows[0].scale_g) if same else np.zeros((0, windows[0].channels, len(FEATURE_NAMES)))
+    return Session(detection_features(features[:, :, MODEL_FEATURES]), layout)
+
+
+def standardised_rows(session: Session, variation: Variation) -> Rows:
+    """Rows of one healthy session, standardised by its own baseline, as a gateway does it; shape (n, F)."""
+    if len(session.features) < MIN_SESSION:
         return np.zeros((0, MODEL_FEATURES.stop - MODEL_FEATURES.start), np.float32)
-    first = usable[0]
-    kernel = FeatureKernel(sample_rate_hz=first.sample_rate_hz, samples=first.samples, channels=first.channels)
-    same = [c.counts for c in usable if c.samples == first.samples]
-    features = kernel.run(same, first.scale_g)[:, :, MODEL_FEATURES]
-    baseline: Baseline = fit_baseline(features)
-    return np.ascontiguousarray(baseline.standardise(features).reshape(-1, features.shape[2]))
+    expected = expected_variance(variation.prior(*session.layout), *session.layout)
+    z = Baseline.learn(session.features, expected).standardise(session.features)
+    return model_rows(z.reshape(-1, z.shape[2]))
 
 
-def _clients(captures: Sequence[str], options: FitOptions) -> dict[str, Rows]:
-    parts: defaultdict[str, list[Rows]] = defaultdict(list)
+def _clients(captures: Sequence[str], options: FitOptions) -> dict[str, Client]:
+    clients: defaultdict[str, Client] = defaultdict(Client)
     for number, given in enumerate(captures, 1):
         recording = read_recording(parse_cut(given).path)
-        client = client_of(recording, options.client_by)  # type: ignore[arg-type]  # argparse allows these three only
-        parts[client].append(standardised_rows(recording, given, options.window_s))
-        _tell(f"{number}/{len(captures)} {given}: {len(parts[client][-1])} rows for client {client}")
-    clients = {name: np.concatenate(rows) for name, rows in parts.items()}
-    small = {name: len(rows) for name, rows in clients.items() if len(rows) < MIN_ROWS}
+        name = client_of(recording, options.client_by)  # type: ignore[arg-type]  # argparse allows these three only
+        asked, sessions = sessions_of(recording, given, options.window_s)
+        clients[name].sessions += sessions
+        clients[name].training.append(asked)
+        _tell(f"{number}/{len(captures)} {given}: {len(asked.features)} windows for client {name}")
+    small = {name: client.rows for name, client in clients.items() if client.rows < MIN_ROWS}
     for name, count in small.items():
         _tell(f"client {name} has {count} rows, at least {MIN_ROWS} needed; left out")
-    kept = {name: rows for name, rows in clients.items() if name not in small}
+    kept = {name: client for name, client in clients.items() if name not in small}
     if not kept:
         raise FitError(f"{captures[-1]}: no client has {MIN_ROWS} rows of healthy windows; give longer recordings")
     return kept
 
 
-def _app(base: Release, slot: ModelSlot, rows: Rows) -> ClientCall:
+def _app(base: Release, slot: ModelSlot, client: Client, known: Variation = NOTHING_KNOWN) -> ClientCall:
     ring = HealthyRows(ROWS_KEPT)
-    ring.add(rows)
-    return make_client_app(lambda: base, slot.train_step, ring, min_rows=MIN_ROWS)
+    for session in client.training:
+        ring.add(standardised_rows(session, known))
+    return make_client_app(lambda: base, slot.train_step, ring, min_rows=MIN_ROWS, sessions=lambda: client.sessions)
 
 
 def _tell_round(result: RoundResult) -> None:

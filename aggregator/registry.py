@@ -61,6 +61,7 @@ def first_release(
     version: int = 1,
     data: Mapping[str, int] | None = None,
     metrics: Mapping[str, float] | None = None,
+    knowledge: Mapping[str, bytes] | None = None,
 ) -> Release:
     """Make a release from a folder of graphs, with parameters given or drawn from a seed.
 
@@ -74,6 +75,7 @@ def first_release(
         version: Its number.
         data: Counts of what the parameters were learnt from.
         metrics: Losses on data held back.
+        knowledge: Files beside the model: `schemas.release.VARIATION`, `LIVES`.
 
     Raises:
         ArtefactError: The folder is incomplete or altered.
@@ -98,7 +100,7 @@ def first_release(
         "data": dict(data or {}),
         "metrics": dict(metrics or {}),
     }
-    files = {SPEC: (graphs / SPEC_FILE).read_bytes(), SCORE: score, TRAIN_STEP: step}
+    files = {SPEC: (graphs / SPEC_FILE).read_bytes(), SCORE: score, TRAIN_STEP: step, **(knowledge or {})}
     return _sign(description, files, parameters, signer)
 
 
@@ -113,6 +115,7 @@ def next_release(
     data: Mapping[str, int],
     metrics: Mapping[str, float],
     merge: Mapping[str, str | int | float],
+    knowledge: Mapping[str, bytes] | None = None,
 ) -> Release:
     """Make a release of the parent's graphs with other parameters.
 
@@ -130,7 +133,7 @@ def next_release(
         "merge": dict(merge),
     }
     kept = {n: blob for n, blob in parent.files.items() if n not in {MANIFEST, SIGNATURE, PARAMETERS, GOLDEN}}
-    return _sign(description, kept, parameters, signer)
+    return _sign(description, {**kept, **(knowledge or {})}, parameters, signer)
 
 
 def _sign(
@@ -183,6 +186,7 @@ class Registry:
         metrics: Mapping[str, float],
         merge: Mapping[str, str | int | float],
         above_version: int = 0,
+        knowledge: Mapping[str, bytes] | None = None,
     ) -> Release:
         """Make the next release and make it current, within the caller's transaction.
 
@@ -200,6 +204,7 @@ class Registry:
         made = next_release(
             parent, parameters, self._signer, version=max(newest, above_version) + 1, level=level,
             created_at_us=self._clock_us(), data=data, metrics=metrics, merge=merge,
+            knowledge=knowledge,
         )  # fmt: skip
         connection.execute(
             sa.update(release_table).where(release_table.c.state == "current").values(state="superseded")

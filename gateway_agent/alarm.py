@@ -9,7 +9,8 @@ Events in, changes out; no clock of its own. States follow ISA-18.2:
       └───────────── maintenance ─────────────────────── from every state
 
 `shelved` hides whatever goes on below for at most twelve hours. A capture that is not usable changes nothing:
-silence of a sensor is neither evidence nor recovery.
+silence of a sensor is neither evidence nor recovery. A capture of danger counts twice: what is four times the limit
+is not odd, and need not be waited for as long.
 """
 
 import hashlib
@@ -157,7 +158,8 @@ class AlarmLogic:
         )  # fmt: skip
 
     def _enough(self, severity: Severity) -> bool:
-        return sum(_RANK[s] >= _RANK[severity] for s in self._recent) >= self.settings.on_count
+        loud = [_RANK[s] for s in self._recent if _RANK[s] >= _RANK[severity]]
+        return len(loud) + sum(rank == _RANK["danger"] for rank in loud) >= self.settings.on_count
 
     def _rise(self, judged: Judged) -> None:
         priority: Priority = "danger" if self._enough("danger") else "alert"

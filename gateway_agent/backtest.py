@@ -17,11 +17,12 @@ from typing import Any
 import numpy as np
 
 from gateway_agent.alarm import AlarmLogic
-from gateway_agent.baseline import MIN_CAPTURES
 from gateway_agent.errors import BacktestError
 from gateway_agent.intake import Taken
-from gateway_agent.judge import Judge, Model
+from gateway_agent.judge import Judge
+from gateway_agent.limits import MIN_CAPTURES
 from gateway_agent.point_monitor import PointMonitor
+from gateway_agent.scoring import Model
 from gateway_agent.settings import CommissioningSettings, GatewaySettings
 from schemas.capture import MIN_SAMPLES, Capture
 from schemas.container import unpack
@@ -263,7 +264,6 @@ def _judge(
     if state is not None:
         monitor.restore(state)
         monitor.alarm = AlarmLogic(monitor.alarm.settings)
-        monitor.use_model(model.score, model.version)
     return judge
 
 

@@ -7,8 +7,8 @@ import sys
 from gateway_agent.backtest import BacktestOptions, expand_lists, parse_cut, run_backtest, run_life
 from gateway_agent.builtin import builtin_model
 from gateway_agent.errors import BacktestError
-from gateway_agent.judge import Model
 from gateway_agent.model_slot import ModelSlot
+from gateway_agent.scoring import Model
 from schemas.nameplate import load_nameplate
 from schemas.release import read_release_folder
 from schemas.signing import KeyRing

@@ -1,133 +1,131 @@
-"""This file knows what healthy means for one measurement point, and from which score on it is called otherwise.
+"""This file knows what healthy means for a measurement point in one operating state, and how far a capture is off.
 
-The baseline never leaves the gateway. Features are standardised by the point's own healthy mean and spread; a
-scorer (the ONNX model, or the statistical fallback) turns a standardised row into a score; the limit is the
-prediction bound of the score of one more healthy capture, from scores of captures the baseline had not seen.
+The baseline never leaves the gateway. It joins what the fleet has seen of healthy machines (how much a band of this
+width scatters, `schemas.variation`) with the few captures of this point: variances are pooled as a scaled inverse
+chi-squared prior says, and the mean follows slow drift, but never far from what was commissioned.
 """
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import stdtrit
+
+from schemas.variation import HealthyPrior
+from vibration.detection_features import DETECTION_COUNT, ENVELOPE, MODEL_COLUMNS, WIDEST, estimation_scatter_decades
 
 Rows = NDArray[np.float32]
-Scorer = Callable[[Rows], tuple[Rows, Rows]]
-"""Standardised rows (n, F) -> scores (n,) and reconstructions (n, F)."""
+FloatArray = NDArray[np.float64]
 
-MIN_CAPTURES = 2  # below that there is no scatter to speak of; with a handful the limit is wide, honestly
-# Healthy band powers of one machine scatter by about a tenth of a decade between captures (estimation noise of a
-# band of ten lines and small changes of speed and load); a spread seen in five captures is pulled towards it.
-PRIOR_SPREAD_DECADES = 0.10
-PRIOR_CAPTURES = 4.0
 CLIP_SPREADS = 12.0  # beyond that "how far" says no more than "far"; keeps one dead band from drowning the others
-# Scores of healthy captures scatter by at least this (natural logarithm), however alike the few seen were.
-MIN_LOG_SCATTER = 0.20
-MAX_FOLDS = 8
+PRIOR_CAPTURES = 1.0  # what the fleet knows of a band's scatter weighs as much as one capture of the point's own
+# Powers of few lines follow chi-squared: their logarithm has a long lower tail, their cube root (Wilson & Hilferty
+# 1931) hardly any, and amplitudes of steady tones scatter evenly in the logarithm. Between the two:
+POWER = 0.2
+RESOLUTION_DECADES = 0.01  # amplitude to 1 %: what a sensor's temperature and quantisation leave of "the same"
+# The envelope's bands show early what the spectrum shows later, but scatter most: three of them weigh as one.
+ENVELOPE_WEIGHT = 0.3
+FASTEST_SHARE = 0.02  # of a capture taken into a settled mean: it follows what takes fifty captures or longer
+MAX_FREEDOM = 60.0  # captures the variance remembers
+# 3 dB, half of the doubled amplitude at which the trade raises an alert: slow wear ends outside, warming up inside.
+MAX_DRIFT_DECADES = 0.3
+ANCHOR_ERRORS = 3.0  # standard errors of the anchor that the mean may move on top of it: five captures know it badly
+STEP_SPREADS = 3.0  # most that one capture is believed to have moved
+
+# The widest sums are few but know the level best.
+WIDEST_WEIGHT = 2.0
+
+WEIGHTS = np.ones(DETECTION_COUNT)
+WEIGHTS[WIDEST] = WIDEST_WEIGHT
+WEIGHTS[ENVELOPE] = ENVELOPE_WEIGHT
+WEIGHTS /= WEIGHTS.sum()
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+def growth_decades(difference_decades: FloatArray) -> FloatArray:
+    """Box-Cox difference of powers: the logarithm for small ones, bounded below, steeper above (POWER)."""
+    scaled = POWER * math.log(10.0)
+    grown: FloatArray = np.expm1(scaled * np.minimum(difference_decades, 20.0)) / scaled
+    return grown
+
+
+def expected_variance(prior: HealthyPrior, sample_rate_hz: float, samples: int) -> FloatArray:
+    """Variance of each detection feature between healthy captures, decades², shape (DETECTION_COUNT,)."""
+    variance: FloatArray = prior.variance_ratio * estimation_scatter_decades(sample_rate_hz, samples) ** 2
+    return variance
+
+
+def score_of(z: FloatArray) -> float:
+    """Weighted mean square of standardised features (channels, F), mean over the axes; about 1 when healthy."""
+    return float(((z * z) @ WEIGHTS).mean())
+
+
+@dataclass(slots=True, eq=False)
 class Baseline:
-    """Healthy mean and spread of each model feature of each axis, in decades; shapes (channels, F)."""
-
-    mean: NDArray[np.float32]
-    spread: NDArray[np.float32]
-    captures: int
-
-    def standardise(self, features: Rows) -> Rows:
-        """Express features (n, channels, F) in healthy spreads, clipped."""
-        z = (features - self.mean) / self.spread
-        return np.clip(z, -CLIP_SPREADS, CLIP_SPREADS, out=z)
-
-
-@dataclass(frozen=True, slots=True)
-class Limit:
-    """From which score on a capture exceeds, and how well that is known.
+    """Healthy mean and scatter of one point in one operating state; arrays of shape (channels, DETECTION_COUNT).
 
     Attributes:
-        score: The limit.
-        false_alarm_rate: Share of single healthy captures stated to exceed it.
-        captures: Healthy captures it was calibrated on.
+        anchor: Mean at commissioning, log10 g².
+        mean: Mean now.
+        weight: How many captures the mean is worth, per feature.
+        squares: Pooled squared deviations, decades².
+        freedom: How many captures they are worth.
+        reach: How far the mean may go from the anchor, decades.
     """
 
-    score: float
-    false_alarm_rate: float
-    captures: int
+    anchor: FloatArray
+    reach: FloatArray
+    mean: FloatArray
+    weight: FloatArray
+    squares: FloatArray
+    freedom: float
+
+    @classmethod
+    def learn(cls, features: FloatArray, expected: FloatArray) -> "Baseline":
+        """Learn from healthy captures.
+
+        Args:
+            features: Detection features, shape (n >= 1, channels, F).
+            expected: Variance the fleet expects, shape (F,), decades².
+        """
+        count = len(features)
+        middle = features.mean(axis=0)
+        grown = growth_decades(features - middle)
+        scaled = POWER * math.log(10.0)
+        mean = middle + np.log1p(np.maximum(scaled * grown.mean(axis=0), -0.9)) / scaled  # generalised mean
+        squares = PRIOR_CAPTURES * expected + (growth_decades(features - mean) ** 2).sum(axis=0)
+        freedom = PRIOR_CAPTURES + count - 1.0
+        reach = MAX_DRIFT_DECADES + ANCHOR_ERRORS * np.sqrt(squares / freedom / count)
+        return cls(mean.copy(), reach, mean, np.full_like(mean, float(count)), squares, freedom)
+
+    @property
+    def variance(self) -> FloatArray:
+        """Variance between captures, decades²."""
+        return self.squares / self.freedom
+
+    def standardise(self, features: FloatArray) -> FloatArray:
+        """Distance of captures (..., channels, F) in spreads, clipped; the mean's own uncertainty counts as spread."""
+        spread = np.sqrt(self.variance * (1.0 + 1.0 / self.weight) + RESOLUTION_DECADES**2)
+        z = growth_decades(features - self.mean) / spread
+        return np.clip(z, -CLIP_SPREADS, CLIP_SPREADS, out=z)
+
+    def follow(self, features: FloatArray) -> None:
+        """Take in one capture (channels, F) that was judged healthy beyond doubt."""
+        believed = STEP_SPREADS * np.sqrt(self.variance * (1.0 + 1.0 / self.weight))
+        step = np.clip(growth_decades(features - self.mean), -believed, believed)
+        share = np.maximum(1.0 / (self.weight + 1.0), FASTEST_SHARE)
+        self.mean = np.clip(self.mean + share * step, self.anchor - self.reach, self.anchor + self.reach)
+        self.weight = np.minimum(self.weight + 1.0, 1.0 / FASTEST_SHARE)
+        self.squares = self.squares + step * step * (1.0 - share)
+        self.freedom += 1.0
+        if self.freedom > MAX_FREEDOM:
+            self.squares = self.squares * (MAX_FREEDOM / self.freedom)
+            self.freedom = MAX_FREEDOM
+
+    def drift_decades(self) -> float:
+        """How far the mean has been followed since commissioning: the largest of all features, decades of power."""
+        return float(np.abs(self.mean - self.anchor).max())
 
 
-def _independent(logs: NDArray[np.float64]) -> float:
-    """How many independent captures these are worth: n (1 - r) / (1 + r) with r the lag-one autocorrelation.
-
-    Load and speed wander, so neighbours in time are alike, and a short commissioning has seen less than it counts
-    (Bayley & Hammersley 1946). An r that chance explains (below 2 / sqrt(n)) is taken as none.
-    """
-    count = logs.size
-    centred = logs - logs.mean()
-    power = float(centred @ centred)
-    r = float(centred[1:] @ centred[:-1]) / power if power > 0 else 0.0
-    if r < 2.0 / math.sqrt(count):
-        return float(count)
-    return max(float(MIN_CAPTURES), count * (1.0 - r) / (1.0 + r))
-
-
-def statistical_scorer(rows: Rows) -> tuple[Rows, Rows]:
-    """Score without a model: the mean squared distance in healthy spreads (nothing is reconstructed)."""
-    return np.mean(rows * rows, axis=1), np.zeros_like(rows)
-
-
-def fit_baseline(features: Rows) -> Baseline:
-    """Learn mean and spread from healthy captures.
-
-    The spread is shrunk towards `PRIOR_SPREAD_DECADES` as if `PRIOR_CAPTURES` captures had shown it (the posterior
-    mean of a variance under a scaled inverse chi-squared prior).
-
-    Args:
-        features: Model features, shape (captures, channels, F), at least one capture.
-    """
-    count = features.shape[0]
-    mean = features.mean(axis=0, dtype=np.float64)
-    squares = ((features - mean) ** 2).sum(axis=0)
-    variance = (PRIOR_CAPTURES * PRIOR_SPREAD_DECADES**2 + squares) / (PRIOR_CAPTURES + count - 1)
-    return Baseline(mean.astype(np.float32), np.sqrt(variance).astype(np.float32), count)
-
-
-def point_scores(rows: Rows, scorer: Scorer) -> tuple[Rows, Rows]:
-    """Score standardised captures (n, channels, F): mean over the axes, with the reconstructions."""
-    count, channels, features = rows.shape
-    scores, reconstructed = scorer(np.ascontiguousarray(rows.reshape(count * channels, features)))
-    return scores.reshape(count, channels).mean(axis=1), reconstructed.reshape(rows.shape)
-
-
-def calibrate(features: Rows, scorer: Scorer, *, false_alarm_rate: float) -> Limit:
-    """Set the limit from healthy captures that the baseline they are held against has not seen.
-
-    Captures are held back in blocks in time; the logarithm of their scores is taken as normal, and the limit is the
-    one-sided prediction bound for one further capture: mean + t(1 - rate, n - 1) s sqrt(1 + 1/n) (Hahn & Meeker,
-    Statistical Intervals, 1991, section 4.7). With few captures the t quantile makes it wide, honestly.
-
-    Args:
-        features: Model features of healthy captures, shape (n >= MIN_CAPTURES, channels, F).
-        scorer: What will score live captures.
-        false_alarm_rate: Stated share of healthy captures above the limit.
-
-    Raises:
-        ValueError: Fewer than MIN_CAPTURES captures.
-    """
-    count = features.shape[0]
-    if count < MIN_CAPTURES:
-        raise ValueError(f"{count} healthy captures found, at least {MIN_CAPTURES} needed to calibrate")
-    held_back = np.concatenate(
-        [
-            fit_baseline(np.delete(features, fold, axis=0)).standardise(features[fold])
-            for fold in np.array_split(np.arange(count), min(count, MAX_FOLDS))
-        ]
-    )
-    scores, _ = point_scores(held_back, scorer)
-    logs = np.log(np.maximum(scores.astype(np.float64), 1e-9))
-    scatter = max(float(logs.std(ddof=1)), MIN_LOG_SCATTER)
-    independent = _independent(logs)
-    quantile = float(stdtrit(independent - 1.0, 1.0 - false_alarm_rate))
-    bound = float(logs.mean()) + quantile * scatter * math.sqrt(1.0 + 1.0 / independent)
-    return Limit(math.exp(bound), false_alarm_rate, count)
+def model_rows(z: FloatArray) -> Rows:
+    """The rows (channels, F') a model is trained on and scores: narrow bands and envelope of standardised features."""
+    return np.ascontiguousarray(z[..., MODEL_COLUMNS], np.float32)

@@ -2,8 +2,8 @@
 
 from importlib.resources import as_file, files
 
-from gateway_agent.judge import Model, StatisticalFallback
 from gateway_agent.model_slot import ModelSlot
+from gateway_agent.scoring import Model, StatisticalFallback
 from schemas.release import MANIFEST, Release, read_release_folder
 from schemas.signing import KeyRing
 

@@ -3,44 +3,34 @@
 import numpy as np
 from numpy.typing import NDArray
 
+from gateway_agent.baseline import WEIGHTS
 from gateway_agent.diagnosis import label_name
 from schemas.messages import Contribution, Diagnosis, Finding
-from vibration.features import BAND_COUNT
+from vibration.detection_features import ENVELOPE, SUMS
 
 TOLD = 8  # contributions handed to the dashboard; the rest is noise
 
 
-def contributions(
-    standardised: NDArray[np.float32],
-    reconstructed: NDArray[np.float32],
-    *,
-    band_edges_hz: NDArray[np.float64],
-    envelope_edges_hz: NDArray[np.float64],
-) -> tuple[Contribution, ...]:
+def contributions(z: NDArray[np.float64], edges_hz: NDArray[np.float64]) -> tuple[Contribution, ...]:
     """Share the score out over bands and axes.
 
-    The score is a mean of squares, so each square's share is its contribution; nothing is approximated.
+    The score is a weighted mean of squares, so each square's share is its contribution; nothing is approximated.
 
     Args:
-        standardised: One capture, shape (channels, F).
-        reconstructed: What the model made of it, same shape.
-        band_edges_hz: Edges of the spectral bands, shape (BAND_COUNT + 1,).
-        envelope_edges_hz: Edges of the envelope's bands.
+        z: One capture's distance from healthy, in spreads, shape (channels, DETECTION_COUNT).
+        edges_hz: Lower and upper edge of each feature, shape (DETECTION_COUNT, 2).
     """
-    squares = (standardised - reconstructed).astype(np.float64) ** 2
+    squares = WEIGHTS * z * z
     total = float(squares.sum()) or 1.0
     order = np.argsort(squares, axis=None)[::-1][:TOLD]
     told = []
     for flat in order:
         axis, feature = divmod(int(flat), squares.shape[1])
-        envelope = feature >= BAND_COUNT
-        edges = envelope_edges_hz if envelope else band_edges_hz
-        index = feature - BAND_COUNT if envelope else feature
-        rising = standardised[axis, feature] > 0
+        kind = "envelope" if feature >= ENVELOPE.start else "level" if feature >= SUMS.start else "spectrum"
         told.append(
             Contribution(
-                name=f"{'envelope' if envelope else 'spectrum'} {'up' if rising else 'down'}",
-                axis=axis, low_hz=float(edges[index]), high_hz=float(edges[index + 1]),
+                name=f"{kind} {'up' if z[axis, feature] > 0 else 'down'}",
+                axis=axis, low_hz=float(edges_hz[feature, 0]), high_hz=float(edges_hz[feature, 1]),
                 share=float(squares[axis, feature]) / total,
             )
         )  # fmt: skip

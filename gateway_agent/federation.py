@@ -1,7 +1,7 @@
 """This file knows how a gateway takes part in learning: its Flower app, and the link that serves it to the site."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -9,18 +9,23 @@ from flwr.app import Context, Message
 from flwr.clientapp import ClientApp
 
 from gateway_agent.release_shelf import ReleaseShelf
+from gateway_agent.session_sums import Session, answer_variation
 from gateway_agent.settings import GatewaySettings
 from gateway_agent.training import MIN_ROWS, Rows, Step, TrainingRefused, mean_score, split_by_time, train
 from schemas.learning_task import EvaluationReply, LearningTask, TrainingReply
 from schemas.member_link import MemberLink, Membership
 from schemas.release import TRAIN_STEP, Release
 from schemas.signing import KeyRing, Signer
+from schemas.variation_task import ACTION, VariationMessage
 
 if TYPE_CHECKING:
     from collections import Counter
 
 HealthyRows = Callable[[], Rows]
 """Standardised rows of healthy captures, shape (n, F), oldest first, all points of the gateway."""
+
+HealthySessions = Callable[[], Sequence[Session]]
+"""Healthy captures of every commissioned point."""
 
 MAX_STEPS = 10_000  # a site may ask for much, but not for a gateway's whole day
 MAX_LEARNING_RATE = 0.1
@@ -33,6 +38,7 @@ def make_client_app(
     healthy_rows: HealthyRows,
     *,
     min_rows: int = MIN_ROWS,
+    sessions: HealthySessions = tuple,
 ) -> ClientApp:
     """Make the Flower app of one gateway; the same for every carrier.
 
@@ -41,6 +47,7 @@ def make_client_app(
         open_step: Opens its training graph; it is dropped when the task is done.
         healthy_rows: See `HealthyRows`.
         min_rows: With fewer the gateway does not learn.
+        sessions: See `HealthySessions`.
     """
     app = ClientApp()
 
@@ -70,6 +77,11 @@ def make_client_app(
         _, held_back = split_by_time(healthy_rows(), min_rows=min_rows)
         loss = mean_score(task.theta, held_back, open_step())
         return Message(EvaluationReply(loss, len(held_back)).record(), reply_to=message)
+
+    @app.query(ACTION)
+    def tell_variation(message: Message, _context: Context) -> Message:
+        known = VariationMessage.read(message).known
+        return Message(VariationMessage(answer_variation(sessions(), known)).record(), reply_to=message)
 
     return app
 
@@ -119,10 +131,13 @@ class LearningMember:
         shelf: ReleaseShelf,
         healthy_rows: HealthyRows,
         *,
+        sessions: HealthySessions = tuple,
         clock_us: Callable[[], int] = _wall_clock_us,
     ) -> None:
         rows = settings.learning.window_rows
-        app = make_client_app(lambda: shelf.current, shelf.slot.train_step, lambda: healthy_rows()[-rows:])
+        app = make_client_app(
+            lambda: shelf.current, shelf.slot.train_step, lambda: healthy_rows()[-rows:], sessions=sessions
+        )  # fmt: skip
         self._link = MemberLink(
             settings.broker,
             Membership(settings.site, "site", settings.gateway),

@@ -7,15 +7,15 @@ handed to the caller to commit.
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from gateway_agent.baseline import Rows, statistical_scorer
+from gateway_agent.baseline import Rows
 from gateway_agent.batch import BULK, DUPLICATES, GAPS, NORMAL, URGENT, Batch, CaptureRow
 from gateway_agent.intake import Taken
 from gateway_agent.point_monitor import Outcome, PointMonitor, Seen
+from gateway_agent.scoring import Model, StatisticalFallback
 from gateway_agent.settings import GatewaySettings
 from gateway_agent.stream_order import StreamOrder
 from schemas.capture import CaptureFlag
@@ -25,6 +25,7 @@ from schemas.nameplate import Nameplate
 from schemas.names import machine_of
 from vibration.bearing import BearingGeometry, FaultOrders, fault_orders, from_multipliers
 from vibration.bearing_library import lookup_bearing
+from vibration.detection_features import detection_features
 from vibration.errors import VibrationError
 from vibration.features import MODEL_FEATURES, FeatureKernel
 
@@ -34,30 +35,6 @@ KERNELS_KEPT = 16  # workspaces of capture shapes in use; a plant has a handful
 Known = Callable[[Iterable[tuple[str, int, int]]], set[tuple[str, int, int]]]
 Recall = Callable[[str, int], Sequence[int]]
 """Point and boot -> the highest stored sequences."""
-
-
-class Model(Protocol):
-    """What scores standardised rows."""
-
-    @property
-    def version(self) -> int:
-        """Number of the release it came with; 0 for none."""
-        ...
-
-    def score(self, rows: Rows) -> tuple[Rows, Rows]:
-        """Scores (n,) and reconstructions (n, F) of rows (n, F)."""
-        ...
-
-
-@dataclass(frozen=True, slots=True)
-class StatisticalFallback:
-    """The model of a gateway without one."""
-
-    version: int = 0
-
-    def score(self, rows: Rows) -> tuple[Rows, Rows]:
-        """See `baseline.statistical_scorer`."""
-        return statistical_scorer(rows)
 
 
 @dataclass(slots=True)
@@ -136,7 +113,7 @@ class Judge:
             monitor = PointMonitor.new(
                 point, plate, self._orders.get(machine), self._settings.commissioning, self._settings.alarm
             )
-            monitor.use_model(self.model.score, self.model.version)
+            monitor.use_model(self.model)
             self.monitors[point] = monitor
         return monitor
 
@@ -144,20 +121,17 @@ class Judge:
         """Score with another model from now on; every limit is calibrated anew."""
         self.model = model
         for monitor in self.monitors.values():
-            monitor.use_model(model.score, model.version)
+            monitor.use_model(model)
 
     def process(self, items: Sequence[Taken], *, now_us: int, diagnose_always: bool = False) -> Judged:
         """Judge captures in the order they came."""
         judged = Judged(Batch(now_us))
         fresh = self._order(items, judged)
         seen = self._look(fresh)
-        scored = self._score(fresh, seen)
         changed: set[str] = set()
-        for taken, one, batched in zip(fresh, seen, scored, strict=True):
+        for taken, one in zip(fresh, seen, strict=True):
             monitor = self.monitor(taken.point)
-            became_ready = batched[0] is None and monitor.standardise(one) is not None  # within this batch
-            rows, score, reconstructed = self._score([taken], [one])[0] if became_ready else batched
-            outcome = monitor.conclude(one, rows, score, reconstructed, now_us=now_us, diagnose_always=diagnose_always)
+            outcome = monitor.conclude(one, now_us=now_us, diagnose_always=diagnose_always)
             judged.verdicts.append(Verdict(taken, outcome))
             self._keep(judged.batch, taken, one, outcome)
             if outcome.healthy_rows is not None:
@@ -220,30 +194,12 @@ class Judge:
             kernel = self.kernel(*shape)
             captures = [fresh[i].capture for i in indices]
             features = kernel.run([c.counts for c in captures], np.stack([c.scale_g for c in captures]))
+            detection = detection_features(features[:, :, MODEL_FEATURES])
             for row, index in enumerate(indices):
                 capture = captures[row]
                 quality = self.monitor(fresh[index].point).assess(capture)
-                seen[index] = Seen(capture, features[row], kernel, quality)
+                seen[index] = Seen(capture, features[row], detection[row], kernel, quality)
         return [seen[i] for i in range(len(fresh))]
-
-    def _score(
-        self, fresh: Sequence[Taken], seen: Sequence[Seen]
-    ) -> list[tuple[Rows | None, float | None, Rows | None]]:
-        rows = [self.monitor(taken.point).standardise(one) for taken, one in zip(fresh, seen, strict=True)]
-        present = [r for r in rows if r is not None]
-        if not present:
-            return [(None, None, None)] * len(rows)
-        scores, reconstructed = self.model.score(np.ascontiguousarray(np.concatenate(present)))
-        out: list[tuple[Rows | None, float | None, Rows | None]] = []
-        at = 0
-        for r in rows:
-            if r is None:
-                out.append((None, None, None))
-                continue
-            part = slice(at, at + len(r))
-            out.append((r, float(scores[part].mean()), reconstructed[part]))
-            at += len(r)
-        return out
 
     @staticmethod
     def _keep(batch: Batch, taken: Taken, one: Seen, outcome: Outcome) -> None:

@@ -15,7 +15,8 @@ from schemas.errors import ReleaseRejected, TensorsRejected
 from schemas.feature_layout import FEATURE_LAYOUT
 from schemas.model_errors import ModelError
 from schemas.onnx_inspect import ModelFacts, check_model
-from schemas.release import GOLDEN_TOLERANCE, SCORE, TRAIN_STEP, Release
+from schemas.release import GOLDEN_TOLERANCE, SCORE, TRAIN_STEP, VARIATION, Release
+from schemas.variation import Variation
 from vibration.features import MODEL_FEATURES
 
 INPUTS = MODEL_FEATURES.stop - MODEL_FEATURES.start
@@ -66,6 +67,7 @@ class _Live:
     theta: Rows
     session: Any
     batch: int
+    variation: Variation
 
 
 class ModelSlot:
@@ -85,6 +87,12 @@ class ModelSlot:
         """Number of the release in use; 0 before the first."""
         live = self._live
         return live.release.version if live else 0
+
+    @property
+    def variation(self) -> Variation:
+        """How healthy machines vary, as the release in use knows it."""
+        live = self._live
+        return live.variation if live else Variation()
 
     def load(self, release: Release) -> None:
         """Take a release into use, or leave everything as it is.
@@ -135,7 +143,19 @@ def _prepare(release: Release) -> _Live:
         raise
     except Exception as error:  # onnxruntime has no common base for what its C++ throws
         raise ReleaseRejected("cannot_run", f"release {release.version} cannot run: {error}") from error
-    return _Live(release, theta, session, batch)
+    return _Live(release, theta, session, batch, _read_variation(release))
+
+
+def _read_variation(release: Release) -> Variation:
+    packed = release.files.get(VARIATION)
+    if packed is None:
+        return Variation()
+    try:
+        return Variation.unpack(packed)
+    except TensorsRejected as error:
+        raise ReleaseRejected(
+            error.reason, f"{VARIATION} of release {release.version} cannot be used: {error}"
+        ) from error
 
 
 def _inspect(release: Release, name: str) -> ModelFacts:

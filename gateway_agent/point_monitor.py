@@ -4,6 +4,7 @@ Pure: captures and model scores in, records out. Blocks of ISO 13374: data manip
 are state detection (baseline, limit), health assessment (zone, diagnosis) and the alarm.
 """
 
+import math
 from collections import deque
 from dataclasses import dataclass, field
 from typing import Any
@@ -12,26 +13,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gateway_agent.alarm import AlarmChange, AlarmLogic, Judged, Severity
-from gateway_agent.baseline import (
-    MIN_CAPTURES,
-    Baseline,
-    Limit,
-    Rows,
-    Scorer,
-    calibrate,
-    fit_baseline,
-    point_scores,
-    statistical_scorer,
-)
+from gateway_agent.baseline import Rows, model_rows
 from gateway_agent.diagnosis import Findings, MachineFacts, OrderReference, diagnose, order_amplitudes_mm_s
 from gateway_agent.explanation import contributions
+from gateway_agent.limits import MIN_CAPTURES
+from gateway_agent.operating_states import OperatingStates, Reading, Told
 from gateway_agent.point_reports import STATISTIC, alarm_by_hand, alarm_of, evidence_of, health_of
+from gateway_agent.scoring import Model, StatisticalFallback
+from gateway_agent.session_sums import Session
 from gateway_agent.settings import AlarmSettings, CommissioningSettings
 from schemas.capture import Capture
 from schemas.container import array_blob, blob_array, pack, unpack
 from schemas.messages import Contribution, Evidence, Health, Learning, PointNotice, Record
 from schemas.nameplate import Nameplate
 from vibration.bearing import FaultOrders
+from vibration.detection_features import detection_edges_hz, detection_features
 from vibration.features import MODEL_FEATURES, FeatureKernel
 from vibration.iso_zones import Nameplate as ZonePlate
 from vibration.iso_zones import ZoneVerdict, zone
@@ -41,10 +37,15 @@ from vibration.speed import SpeedEstimate, estimate_speed
 
 NAMEPLATE_CONFIDENCE = 0.5  # induction motors slip by some percent under load
 STOPPED_SHARE = 0.03  # of the healthy RMS on every axis: a machine at rest, not a machine that got better by 30 dB
+STATE_VERSION = 2
+UPPER_BANDS = slice(24, 32)  # of the narrow ones: where a loose sensor loses first
+DUMP_EVERY = 20  # captures followed until the baseline is written again: what a crash loses is a drift's beginning
 RECALIBRATE_EVERY = 5  # learnt captures, for the provisional score while learning
 LOOK_EVERY = 5  # captures of a standing alarm: a diagnosis costs fifty times what a score costs
 QUALITY_HOLD = 3  # captures of the same bad quality until the sensor itself is reported
-DANGER_SCORES = 4.0  # times the limit, with a bearing diagnosis, makes an alert a danger
+# Times the limit that makes an alert a danger: scores are squares, and the trade's danger (mean + 6 sigma) lies twice
+# as far out as its alert (mean + 3 sigma).
+DANGER_SCORES = 4.0
 LATCH_CONFIDENCE = 0.7  # a bearing fault this sure does not heal: falling vibration is no recovery (stage 4)
 _NO_FAULT_OF_THE_SENSOR = frozenset({"ok", "machine_stopped"})
 _BEARING = frozenset({"outer", "inner", "ball", "cage"})
@@ -56,6 +57,7 @@ class Seen:
 
     capture: Capture
     features: NDArray[np.float32]
+    detection: NDArray[np.float64]
     kernel: FeatureKernel
     quality: Quality
 
@@ -77,8 +79,8 @@ class Outcome:
 class PointMonitor:
     """Judges the captures of one point in the order they come.
 
-    `model_version` and `scorer` are set by whoever holds the model; a change of model recalibrates the limit from
-    the commissioning captures, which stay with the point.
+    The model is given by whoever holds it; what a new one knows of the fleet recalibrates the limits from the
+    commissioning captures, which stay with the point.
     """
 
     point: str
@@ -86,12 +88,11 @@ class PointMonitor:
     orders: FaultOrders | None
     commissioning: CommissioningSettings
     alarm: AlarmLogic
-    scorer: Scorer = statistical_scorer
-    model_version: int = 0
+    model: Model = field(default_factory=StatisticalFallback)
     shape: tuple[float, int, int] | None = None
     learnt: list[Rows] = field(default_factory=list)
-    baseline: Baseline | None = None
-    limit: Limit | None = None
+    learnt_told: list[Told] = field(default_factory=list)
+    states: OperatingStates = field(default_factory=OperatingStates)
     channel_levels: tuple[ChannelBaseline, ...] | None = None
     healthy_rms_g: NDArray[np.float64] | None = None
     reference: OrderReference = field(default_factory=OrderReference)
@@ -99,6 +100,7 @@ class PointMonitor:
     quality: str = "ok"
     _bad_run: deque[str] = field(default_factory=lambda: deque(maxlen=QUALITY_HOLD))
     _notified: str = "ok"
+    _since_dump: int = 0
     _last_look: tuple[SpeedEstimate, Findings] | None = None
     _since_look: int = 0
 
@@ -120,7 +122,12 @@ class PointMonitor:
     @property
     def ready(self) -> bool:
         """Whether limits are calibrated."""
-        return self.limit is not None and len(self.learnt) >= self.commissioning.captures
+        return self.states.ready and len(self.learnt) >= self.commissioning.captures
+
+    @property
+    def model_version(self) -> int:
+        """Number of the release that judges."""
+        return self.model.version
 
     @property
     def learning_share(self) -> float:
@@ -136,24 +143,27 @@ class PointMonitor:
             shaft_speed_hz=rpm / 60.0 if rpm else None,
         )  # fmt: skip
 
-    def standardise(self, seen: Seen) -> Rows | None:
-        """The rows (channels, F) a model is to score; None when there is nothing to score by."""
-        if not seen.quality.ok or self.baseline is None or self.shape != _shape(seen) or not self.ready:
-            return None
-        rows: Rows = self.baseline.standardise(seen.features[None, :, MODEL_FEATURES])[0]
-        return rows
+    def rows_of(self, features: Rows) -> Rows:
+        """Standardise the model features (channels, F) of a stored healthy capture as training rows."""
+        reading = self.states.read(detection_features(features), Told())
+        return model_rows(reading.z)
 
-    def use_model(self, scorer: Scorer, version: int) -> bool:
-        """Take another model; tell whether the limit was calibrated anew."""
-        self.scorer, self.model_version = scorer, version
-        return self._calibrate()
+    def session(self) -> Session | None:
+        """What commissioning heard, for the fleet to learn from; None before it is complete."""
+        return Session(self._commissioned()[0], self._layout()) if self.ready else None
+
+    def use_model(self, model: Model) -> bool:
+        """Judge by another release's knowledge; tell whether the limits were calibrated anew."""
+        self.model = model
+        if not self.states.ready or self.shape is None:
+            return False
+        features, told = self._commissioned()
+        self.states.recalibrate(features, told, model.variation.prior(*self._layout()), self._layout())
+        return True
 
     def conclude(
         self,
         seen: Seen,
-        rows: Rows | None,
-        score: float | None,
-        reconstructed: Rows | None,
         *,
         now_us: int | None = None,
         diagnose_always: bool = False,
@@ -162,30 +172,28 @@ class PointMonitor:
 
         Args:
             seen: The capture.
-            rows: What `standardise` gave.
-            score: The model's score of these rows; None when there were none.
-            reconstructed: What the model made of them.
             now_us: The gateway's time; that of the capture if left out.
             diagnose_always: Also diagnose what is not suspicious (a back-test wants it).
         """
         capture, quality = seen.capture, self._final_quality(seen)
         self.captures += 1
         usable = quality == "ok"
-        limit = self.limit.score if self.limit is not None and self.ready else None
         if usable and self.shape is not None and self.shape != _shape(seen):
             usable, quality = False, "changed_layout"
-        was_learning, learnt_something = self.learning, False
-        if usable and not self.ready:
-            score, limit = self._score_while_learning(seen)
-        scored = usable and score is not None
-        exceeds = bool(scored and self.ready and limit is not None and score is not None and score >= limit)
+        was_learning, was_ready, learnt_something = self.learning, self.ready, False
+        reading: Reading | None = None
+        if usable and self.states.ready:
+            reading = self.states.read(seen.detection, _told(capture))
+        score = reading.score if reading else None
+        limit = reading.state.limit.score if reading else None
+        exceeds = bool(self.ready and reading and reading.score >= reading.state.limit.score)
         verdict = self._zone(seen) if usable else ZoneVerdict(None, f"not assessable: sensor {quality}")
         outcome_findings: Findings | None = None
         speed = self._told_speed(capture)
         suspicious = exceeds or verdict.zone in {"C", "D"} or self.alarm.active
         if usable and (suspicious or diagnose_always):
             speed, outcome_findings = self._look(capture, fresh=diagnose_always)
-        severity = self._severity(score, limit, exceeds, verdict, outcome_findings)
+        severity = self._severity(score, limit, exceeds, verdict)
         if usable and not self.ready and severity != "danger":
             learnt_something = self._learn(seen)
         changes: list[AlarmChange] = []
@@ -204,24 +212,29 @@ class PointMonitor:
             speed, outcome_findings = self._look(capture, fresh=True)  # what goes out with an alarm is its own
         health = health_of(
             self.point, capture, seen.features, quality=quality, learning=self.learning,
-            score=score if scored else None, limit=limit, exceeds=exceeds, alarm=self.alarm.state, verdict=verdict,
+            score=score, limit=limit, exceeds=exceeds, alarm=self.alarm.state, verdict=verdict,
             found=outcome_findings, speed=speed, model_version=self.model_version if self.ready else 0,
         )  # fmt: skip
         outcome = Outcome(health, findings=outcome_findings, alarm_active=self.alarm.active)
         shares: tuple[Contribution, ...] = ()
-        if changes and rows is not None and reconstructed is not None:
-            shares = contributions(
-                rows, reconstructed, band_edges_hz=seen.kernel.band_edges_hz,
-                envelope_edges_hz=seen.kernel.envelope_band_edges_hz,
-            )  # fmt: skip
+        if changes and reading is not None:
+            shares = contributions(reading.z, detection_edges_hz(*_shape(seen)[::2]))
         for change in changes:
             outcome.records.append(alarm_of(change, health, outcome_findings, shares, self.model_version))
             if outcome_findings is not None and change.state == "unacknowledged":
                 outcome.records.append(self.evidence(capture, outcome_findings, why=f"alarm {change.alarm_id}"))
         outcome.records += self._notices(quality, seen.quality.detail, capture.measured_at_us, was_learning)
-        if usable and self.ready and not exceeds and not self.alarm.active and severity == "none" and rows is not None:
-            outcome.healthy_rows = rows
-        outcome.state_changed = bool(changes or learnt_something or outcome.records or self.alarm.active or exceeds)
+        followed = 0
+        if was_ready and reading is not None and not exceeds and not self.alarm.active and severity == "none":
+            outcome.healthy_rows = model_rows(reading.z)
+            followed = self.states.follow(reading, seen.detection)
+        self._since_dump += followed
+        outcome.state_changed = bool(
+            changes or learnt_something or outcome.records or self.alarm.active or exceeds
+            or self._since_dump >= DUMP_EVERY
+        )  # fmt: skip
+        if outcome.state_changed:
+            self._since_dump = 0
         return outcome
 
     def evidence(self, capture: Capture, found: Findings, *, why: str, waveform: bool = False) -> Evidence:
@@ -249,7 +262,9 @@ class PointMonitor:
             alarm_by_hand(self.point, change, at_us, why, self.model_version) for change in self.alarm.maintain()
         ]
         self.learnt.clear()
-        self.baseline = self.limit = self.shape = self.channel_levels = self.healthy_rms_g = None
+        self.learnt_told.clear()
+        self.states = OperatingStates()
+        self.shape = self.channel_levels = self.healthy_rms_g = None
         self.reference = OrderReference()
         self._notified = "ok"
         self._last_look = None
@@ -264,17 +279,19 @@ class PointMonitor:
         """The whole state; `restore` continues from it."""
         learnt = np.stack(self.learnt) if self.learnt else np.zeros((0, 0, 0), np.float32)
         (learnt_meta, learnt_blob), (ref_meta, ref_blob) = array_blob(learnt), array_blob(self.reference.mean)
+        states, blobs = self.states.dump()
         meta: dict[str, Any] = {
-            "version": 1, "shape": self.shape, "captures": self.captures, "quality": self.quality,
+            "version": STATE_VERSION, "shape": self.shape, "captures": self.captures, "quality": self.quality,
             "notified": self._notified, "alarm": self.alarm.dump(), "learnt": learnt_meta, "reference": ref_meta,
+            "learnt_told": [[told.rpm, told.load] for told in self.learnt_told], "states": states,
             "reference_count": self.reference.count,
             "levels": [[level.low_rms, level.high_rms] for level in self.channel_levels or ()],
             "healthy_rms_g": None if self.healthy_rms_g is None else self.healthy_rms_g.tolist(),
         }  # fmt: skip
-        return pack(meta, {"learnt": learnt_blob, "reference": ref_blob})
+        return pack(meta, {"learnt": learnt_blob, "reference": ref_blob, **blobs})
 
     def restore(self, state: bytes) -> None:
-        """Continue from what `dump` gave; baseline and limit are calculated again from the learnt captures."""
+        """Continue from what `dump` gave; what an older version left is calculated again from the learnt captures."""
         meta, blobs = unpack(state)
         self.shape = tuple(meta["shape"]) if meta["shape"] else None
         self.captures, self.quality, self._notified = meta["captures"], meta["quality"], meta["notified"]
@@ -285,7 +302,12 @@ class PointMonitor:
         )
         self.channel_levels = tuple(ChannelBaseline(low, high) for low, high in meta["levels"]) or None
         self.healthy_rms_g = None if meta["healthy_rms_g"] is None else np.asarray(meta["healthy_rms_g"])
-        self._calibrate()
+        if meta["version"] < STATE_VERSION:
+            self.learnt_told = [Told()] * len(self.learnt)
+            self._commission()
+            return
+        self.learnt_told = [Told(rpm, load) for rpm, load in meta["learnt_told"]]
+        self.states = OperatingStates.load(meta["states"], blobs)
 
     def _final_quality(self, seen: Seen) -> str:
         if not seen.quality.ok:
@@ -304,23 +326,16 @@ class PointMonitor:
 
     def _suspects_loose(self, seen: Seen) -> bool:
         """The exact check costs a transform; the upper bands say cheaply when it is worth it."""
-        if self.baseline is None or self.shape != _shape(seen):
+        if not self.states.ready or self.shape != _shape(seen):
             return False
-        upper = slice(MODEL_FEATURES.start + 24, MODEL_FEATURES.start + 32)
-        drop = seen.features[:, upper].mean(axis=1) - self.baseline.mean[:, 24:32].mean(axis=1)
+        drop = (seen.detection[:, UPPER_BANDS] - self.states.states[0].baseline.mean[:, UPPER_BANDS]).mean(axis=1)
         return bool((drop < -1.0).any())
-
-    def _score_while_learning(self, seen: Seen) -> tuple[float | None, float | None]:
-        if self.baseline is None or self.shape != _shape(seen):
-            return None, None
-        rows = self.baseline.standardise(seen.features[None, :, MODEL_FEATURES])
-        limit = self.limit.score if self.limit is not None else None
-        return float(point_scores(rows, statistical_scorer)[0][0]), limit
 
     def _learn(self, seen: Seen) -> bool:
         if self.shape is None:
             self.shape = _shape(seen)
         self.learnt.append(np.array(seen.features[:, MODEL_FEATURES]))
+        self.learnt_told.append(_told(seen.capture))
         count = len(self.learnt)
         levels = measure_baseline(seen.capture.acceleration_g())
         rms = seen.features[:, STATISTIC["acceleration_rms_g"]].astype(np.float64)
@@ -342,21 +357,26 @@ class PointMonitor:
         )  # fmt: skip
         if amplitudes is not None:
             self.reference.learn(amplitudes)
-        if count == 1 or count % RECALIBRATE_EVERY == 0 or count == self.commissioning.captures:
-            self._calibrate()
+        if count == MIN_CAPTURES or count % RECALIBRATE_EVERY == 0 or count == self.commissioning.captures:
+            self._commission()
         return True
 
-    def _calibrate(self) -> bool:
-        if not self.learnt:
-            return False
-        features = np.stack(self.learnt)
-        self.baseline = fit_baseline(features)
-        if len(features) < MIN_CAPTURES:
-            return False
-        done = len(self.learnt) >= self.commissioning.captures
-        scorer = self.scorer if done else statistical_scorer
-        self.limit = calibrate(features, scorer, false_alarm_rate=self.commissioning.false_alarm_rate)
-        return True
+    def _commission(self) -> None:
+        """Baselines and limits from the healthy captures so far; provisional until there are enough."""
+        if len(self.learnt) < MIN_CAPTURES:
+            return
+        features, told = self._commissioned()
+        self.states = OperatingStates.commission(
+            features, told, self.model.variation.prior(*self._layout()), self._layout(),
+            false_alarm_rate=self.commissioning.false_alarm_rate,
+        )  # fmt: skip
+
+    def _commissioned(self) -> tuple[NDArray[np.float64], list[Told]]:
+        return detection_features(np.stack(self.learnt)), self.learnt_told
+
+    def _layout(self) -> tuple[float, int]:
+        assert self.shape is not None, "asked for the layout of a point that has learnt nothing"
+        return self.shape[0], self.shape[2]
 
     def _rpm(self, capture: Capture) -> float | None:
         if np.isfinite(capture.rpm) and capture.rpm > 0:
@@ -404,15 +424,10 @@ class PointMonitor:
         plate = ZonePlate(self.plate.power_kw, self.plate.foundation, self.plate.kind, self._rpm(seen.capture))
         return zone((float(v) for v in seen.features[:, STATISTIC["velocity_rms_mm_s"]]), plate)
 
-    def _severity(
-        self, score: float | None, limit: float | None, exceeds: bool, verdict: ZoneVerdict, found: Findings | None
-    ) -> Severity:
-        if verdict.zone == "D":
+    def _severity(self, score: float | None, limit: float | None, exceeds: bool, verdict: ZoneVerdict) -> Severity:
+        far = exceeds and score is not None and limit is not None and score >= DANGER_SCORES * limit
+        if verdict.zone == "D" or far:
             return "danger"
-        if exceeds and score is not None and limit is not None and found is not None:
-            top = found.ranked[0]
-            if score >= DANGER_SCORES * limit and top.label in _BEARING and top.confidence >= LATCH_CONFIDENCE:
-                return "danger"
         return "alert" if exceeds or verdict.zone == "C" else "none"
 
     def _latches(self, exceeds: bool, found: Findings | None) -> bool:
@@ -432,7 +447,7 @@ class PointMonitor:
             records.append(self._notice(text, quality, at_us))
         elif was_learning == "learning" and self.learning == "ready":
             text = f"ready: healthy limits from {len(self.learnt)} captures"
-            records.append(self._notice(text, quality, at_us))
+            records.append(self._notice("; ".join([text, *self.states.remarks]), quality, at_us))
         return records
 
     def _notice(self, text: str, quality: str, at_us: int) -> PointNotice:
@@ -441,3 +456,9 @@ class PointMonitor:
 
 def _shape(seen: Seen) -> tuple[float, int, int]:
     return (seen.capture.sample_rate_hz, seen.capture.channels, seen.capture.samples)
+
+
+def _told(capture: Capture) -> Told:
+    """Speed and load that the sensor told with this capture; a nameplate's are the same for all and part no states."""
+    rpm, load = float(capture.rpm), float(capture.load)
+    return Told(rpm if math.isfinite(rpm) and rpm > 0 else None, load if math.isfinite(load) else None)

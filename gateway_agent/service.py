@@ -95,7 +95,10 @@ class GatewayAgent:
         )  # fmt: skip
         self.member: LearningMember | None = None
         if settings.learning.take_part:
-            self.member = LearningMember(settings, self.signer, self.keys, self.shelf, self.healthy)
+            self.member = LearningMember(
+                settings, self.signer, self.keys, self.shelf, self.healthy,
+                sessions=lambda: [s for m in list(self.judge.monitors.values()) if (s := m.session()) is not None],
+            )  # fmt: skip
         self._threads = [
             threading.Thread(target=self._guard(self.worker.run), name="ingest", daemon=True),
             threading.Thread(target=self._guard(self.uplink.run), name="uplink", daemon=True),
@@ -159,14 +162,14 @@ class GatewayAgent:
         for point, state in self.store.point_states().items():
             monitor = self.judge.monitor(point)
             monitor.restore(state)
-            monitor.use_model(self.shelf.slot.score, self.shelf.slot.version)
-            if monitor.baseline is None or not monitor.ready:
+            monitor.use_model(self.shelf.slot)
+            if not monitor.ready or monitor.shape is None:
                 continue
-            channels = monitor.baseline.mean.shape[0]
+            channels = monitor.shape[1]
             for blob in self.store.healthy_features(point, self.settings.learning.window_rows // channels):
                 features = np.frombuffer(blob, np.float32).reshape(-1, _F)
                 if features.shape[0] == channels:
-                    self.healthy.add(monitor.baseline.standardise(features[None])[0])
+                    self.healthy.add(monitor.rows_of(features))
 
     def _guard(self, work: Callable[[], None]) -> Callable[[], None]:
         def run() -> None:

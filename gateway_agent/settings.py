@@ -45,10 +45,10 @@ class CommissioningSettings(Settings):
 
 
 class AlarmSettings(Settings):
-    """When evidence becomes an alarm (TRADE: on-delay N of M, dead band, off-delay)."""
+    """When evidence becomes an alarm (on-delay N of M, dead band, off-delay); a capture of danger counts twice."""
 
-    on_count: int = Field(default=3, ge=1, le=20)
-    of_count: int = Field(default=5, ge=1, le=50)
+    on_count: int = Field(default=5, ge=1, le=20)
+    of_count: int = Field(default=8, ge=1, le=50)
     off_count: int = Field(default=5, ge=1, le=100, description="Captures below the dead band until it returns.")
     dead_band: float = Field(default=0.10, ge=0.0, le=0.5)
 

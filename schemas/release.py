@@ -9,6 +9,8 @@ A release is a folder (or the same files in one container on the wire):
     train_step.onnx  one step of learning on the gateway
     parameters.bin   theta, float32 little-endian
     golden.bin       known inputs and outputs of score.onnx with these parameters
+    variation.bin    how healthy machines vary (`schemas.variation`); may be missing
+    lives.bin        how damage proceeds, from whole lives; may be missing
 
 The order of trust: signature, then digests, then parsing; nothing is parsed that was not signed.
 """
@@ -33,6 +35,7 @@ MANIFEST, SIGNATURE = "manifest.json", "manifest.sig"
 SPEC, SCORE, TRAIN_STEP, PARAMETERS, GOLDEN = (
     "spec.json", "score.onnx", "train_step.onnx", "parameters.bin", "golden.bin",
 )  # fmt: skip
+VARIATION, LIVES = "variation.bin", "lives.bin"
 REQUIRED = (SPEC, SCORE, TRAIN_STEP, PARAMETERS, GOLDEN)
 MAX_FILE_BYTES = 5 << 20
 MAX_FILES = 32

@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 
 from aggregator.carriers.local import LocalCarrier
 from aggregator.learning.strategy import MergeStrategy, Parameters, Plan, RoundResult, run_rounds
+from aggregator.learning.variation import VariationResult, learn_variation
 from schemas.flower_codec import ClientCall
 
 
@@ -37,3 +38,8 @@ def run_local_rounds(
         if on_round is not None:
             on_round(result)
     return strategy.theta, strategy.results
+
+
+def learn_local_variation(members: Mapping[str, ClientCall]) -> VariationResult:
+    """Learn how healthy machines vary from members in this process; see `run_local_rounds`."""
+    return learn_variation(LocalCarrier(members), name="fit", deadline_s=float("inf"), max_sessions=float("inf"))

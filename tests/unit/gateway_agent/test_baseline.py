@@ -1,106 +1,69 @@
-"""The limit keeps the false-alarm rate it states, and is honest about how little it has seen."""
-
-import math
+"""The baseline joins what a fleet knows with a few captures of its own, follows drift, and not damage."""
 
 import numpy as np
-import pytest
-from scipy.stats import binom
 
 from gateway_agent.baseline import (
     CLIP_SPREADS,
-    MIN_CAPTURES,
-    PRIOR_SPREAD_DECADES,
-    Rows,
-    calibrate,
-    fit_baseline,
-    point_scores,
-    statistical_scorer,
+    Baseline,
+    expected_variance,
+    growth_decades,
+    model_rows,
+    score_of,
 )
+from schemas.variation import Variation
+from tests.support.sessions import LAYOUT, session
+from vibration.detection_features import DETECTION_COUNT, MODEL_COLUMNS, NARROW, estimation_scatter_decades
+
+PRIOR = Variation().prior(*LAYOUT)
+EXPECTED = expected_variance(PRIOR, *LAYOUT)
 
 
-def lognormal_scorer(rows: Rows) -> tuple[Rows, Rows]:
-    """A scorer whose scores of standard normal rows are lognormal: the exponential of the first feature."""
-    return np.exp(0.4 * rows[:, 0]), rows
+def test_before_anybody_was_heard_scatter_is_that_of_noise() -> None:
+    np.testing.assert_allclose(np.sqrt(EXPECTED), estimation_scatter_decades(*LAYOUT))
 
 
-def features(seed: int, count: int, *, channels: int = 1, width: int = 6) -> Rows:
-    rng = np.random.default_rng(seed)
-    return (rng.standard_normal((count, channels, width)) * 0.1 - 3.0).astype(np.float32)
+def test_growth_is_the_logarithm_for_small_steps_bounded_below_and_steeper_above() -> None:
+    small, far = growth_decades(np.array([0.01, -0.01])), growth_decades(np.array([-3.0, 3.0]))
+    np.testing.assert_allclose(small, [0.01, -0.01], rtol=0.01)
+    assert -2.2 < far[0] < -1.5
+    assert far[1] > 6.0
 
 
-@pytest.mark.parametrize("captures", [40, 200])
-@pytest.mark.parametrize("rate", [0.01, 0.05])
-def test_share_of_healthy_captures_above_the_limit_is_the_stated_rate(captures: int, rate: float) -> None:
-    """300 points with 40 further captures each; far fewer than independent, so the binomial bound is a wide one."""
-    points, further = 300, 40
-    above = 0
-    for seed in range(points):
-        seen = features(seed, captures + further)
-        baseline = fit_baseline(seen[:captures])
-        limit = calibrate(seen[:captures], lognormal_scorer, false_alarm_rate=rate)
-        scores, _ = point_scores(baseline.standardise(seen[captures:]), lognormal_scorer)
-        above += int((scores >= limit.score).sum())
-    trials = points * further
-    low, high = float(binom.ppf(1e-4, trials, rate)), float(binom.ppf(1 - 1e-4, trials, rate))
-    assert 0.7 * low <= above <= 1.3 * high, above / trials
+def test_the_mean_square_of_healthy_captures_is_about_one_however_few_were_learnt() -> None:
+    for learnt in (2, 5, 40):
+        scores = []
+        for seed in range(30):
+            heard = session(seed, learnt + 20)
+            baseline = Baseline.learn(heard[:learnt], EXPECTED)
+            scores += [score_of(baseline.standardise(one)) for one in heard[learnt:]]
+        assert 0.6 < float(np.median(scores)) < 1.5, learnt
 
 
-def test_few_captures_make_the_limit_wide() -> None:
-    limits = [
-        np.median([calibrate(features(s, n), lognormal_scorer, false_alarm_rate=0.01).score for s in range(60)])
-        for n in (2, 3, 5, 10, 40)
-    ]
-    assert limits == sorted(limits, reverse=True)
-    assert limits[0] > 100 * limits[-1]
+def test_a_steady_machine_comes_to_know_a_small_change_that_a_restless_one_does_not() -> None:
+    quiet, loud = session(0, 60, scatter=0.2), session(0, 60)
+    moved = 0.05
+    apart = [score_of(Baseline.learn(heard[:40], EXPECTED).standardise(heard[50] + moved)) for heard in (quiet, loud)]
+    assert apart[0] > 2.0 * apart[1]
 
 
-def test_a_handful_of_captures_does_not_raise_more_false_alarms_than_stated() -> None:
-    above = 0
-    for seed in range(400):
-        seen = features(seed, 5 + 20)
-        limit = calibrate(seen[:5], statistical_scorer, false_alarm_rate=0.01)
-        scores, _ = point_scores(fit_baseline(seen[:5]).standardise(seen[5:]), statistical_scorer)
-        above += int((scores >= limit.score).sum())
-    assert above / (400 * 20) < 0.02
+def test_one_capture_far_off_hardly_moves_the_baseline() -> None:
+    heard = session(2, 41)
+    baseline = Baseline.learn(heard[:40], EXPECTED)
+    before = baseline.mean.copy()
+    baseline.follow(heard[40] + 5.0)
+    spread = np.sqrt(baseline.variance)
+    assert float((np.abs(baseline.mean - before) / spread).max()) < 0.2
 
 
-def test_captures_that_are_all_alike_do_not_make_the_limit_tight() -> None:
-    alike = np.full((20, 1, 6), -3.0, np.float32) + features(0, 20) * 1e-4
-    limit = calibrate(alike, statistical_scorer, false_alarm_rate=0.01)
-    baseline = fit_baseline(alike)
-    assert float(baseline.spread.min()) > 0.3 * PRIOR_SPREAD_DECADES
-    usual = point_scores(baseline.standardise(alike), statistical_scorer)[0]
-    assert limit.score > 1.4 * float(usual.max())
+def test_distances_are_clipped_and_a_dead_band_does_not_drown_the_others() -> None:
+    heard = session(3, 20)
+    z = Baseline.learn(heard, EXPECTED).standardise(heard[0] + 100.0)
+    assert float(z.max()) == CLIP_SPREADS
 
 
-@pytest.mark.parametrize("count", [0, 1])
-def test_fewer_captures_than_show_scatter_are_refused(count: int) -> None:
-    with pytest.raises(ValueError, match=f"at least {MIN_CAPTURES} needed"):
-        calibrate(features(0, count), statistical_scorer, false_alarm_rate=0.01)
-
-
-def test_spread_of_one_capture_is_the_prior_and_of_many_what_was_seen() -> None:
-    assert fit_baseline(features(0, 1)).spread == pytest.approx(PRIOR_SPREAD_DECADES)
-    wide = features(0, 4000) * 5
-    np.testing.assert_allclose(fit_baseline(wide).spread, wide.std(axis=0), rtol=0.01)
-
-
-def test_standardised_rows_are_clipped() -> None:
-    baseline = fit_baseline(features(0, 10))
-    far = baseline.standardise(np.full((1, 1, 6), 100.0, np.float32))
-    assert float(far.max()) == CLIP_SPREADS
-
-
-def test_score_of_a_point_is_the_mean_over_its_axes() -> None:
-    rows = np.zeros((2, 3, 4), np.float32)
-    rows[1, 2] = 3.0
-    scores, reconstructed = point_scores(rows, statistical_scorer)
-    np.testing.assert_allclose(scores, [0.0, 3.0])
-    assert reconstructed.shape == rows.shape
-
-
-def test_a_lower_false_alarm_rate_is_a_higher_limit() -> None:
-    seen = features(3, 40)
-    limits = [calibrate(seen, statistical_scorer, false_alarm_rate=rate).score for rate in (0.1, 0.01, 0.001)]
-    assert limits == sorted(limits)
-    assert all(math.isfinite(limit) for limit in limits)
+def test_the_model_is_given_narrow_bands_and_envelope_alone() -> None:
+    z = np.arange(2 * DETECTION_COUNT, dtype=np.float64).reshape(2, DETECTION_COUNT)
+    rows = model_rows(z)
+    assert rows.dtype == np.float32
+    np.testing.assert_array_equal(rows, z[:, MODEL_COLUMNS])
+    np.testing.assert_array_equal(rows[0, :32], z[0, NARROW])

@@ -49,7 +49,7 @@ def test_paths_are_relative_to_the_file(tmp_path: Path) -> None:
         ('machine = "pump-07"', 'machine = "pump-07"\npower = 30', "machines.0.power"),
         ("gw-1", "gw 1", "gateway"),
         ("[[machines]]", "[commissioning]\ncaptures = 1\n[[machines]]", "commissioning.captures"),
-        ("[[machines]]", "[alarm]\non_count = 6\n[[machines]]", "at most of_count = 5 allowed"),
+        ("[[machines]]", "[alarm]\non_count = 9\n[[machines]]", "at most of_count = 8 allowed"),
         ("[[machines]]", '[[machines]]\nmachine = "pump-07"\n[[machines]]', "listed twice"),
         ("[broker]", "[broker]\nport = 99999", "broker.port"),
     ],
