@@ -20,6 +20,9 @@ from schemas.member_link import MemberLink, Membership
 from schemas.release import TRAIN_STEP, Release
 from schemas.signing import KeyRing, Signer
 from schemas.topics import REPLY, Topic
+from schemas.variation import Variation
+from schemas.variation_task import ACTION, VariationMessage
+from schemas.variation_task import RECORD as VARIATION_RECORD
 
 
 class UplinkRefused(AggregatorError):
@@ -38,8 +41,11 @@ class Site(Protocol):
     def judge_for_enterprise(self, task: LearningTask) -> EvaluationReply:
         """Ask the site's gateways how parameters do on what they held back."""
 
-    def adopt(self, theta: Parameters, fleet_version: int) -> Release:
-        """Take the fleet's parameters into use on every gateway."""
+    def adopt(self, theta: Parameters, fleet_version: int, known: Variation | None = None) -> Release:
+        """Take the fleet's parameters, and what it knows of healthy machines, into use on every gateway."""
+
+    def vary_for_enterprise(self, known: Variation | None) -> Variation:
+        """Ask the site's gateways how their machines vary."""
 
 
 def make_uplink_app(site: Site) -> ClientApp:
@@ -70,7 +76,13 @@ def make_uplink_app(site: Site) -> ClientApp:
     @app.query("adopt")
     def adopt(message: Message, _context: Context) -> Message:
         task = _checked(message, site.current())
-        return Message(adopted(site.adopt(task.theta, task.base_version).version), reply_to=message)
+        known = VariationMessage.read(message).known if VARIATION_RECORD in message.content else None
+        return Message(adopted(site.adopt(task.theta, task.base_version, known).version), reply_to=message)
+
+    @app.query(ACTION)
+    def tell_variation(message: Message, _context: Context) -> Message:
+        known = VariationMessage.read(message).known
+        return Message(VariationMessage(site.vary_for_enterprise(known)).record(), reply_to=message)
 
     return app
 

@@ -14,7 +14,7 @@ from schemas.variation import Variation
 
 ACTION = "variation"
 VARIATION = f"{MessageType.QUERY}.{ACTION}"
-_RECORD, _KEY = "variation", "sums"
+RECORD, _KEY = "variation", "sums"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -26,7 +26,7 @@ class VariationMessage:
     def record(self) -> RecordDict:
         """Write as the content of a message."""
         packed = b"" if self.known is None else self.known.pack()
-        return RecordDict({_RECORD: ArrayRecord({_KEY: Array(np.frombuffer(packed, np.uint8).copy())})})
+        return RecordDict({RECORD: ArrayRecord({_KEY: Array(np.frombuffer(packed, np.uint8).copy())})})
 
     @classmethod
     def read(cls, message: Message) -> "VariationMessage":
@@ -36,7 +36,7 @@ class VariationMessage:
             MessageRejected: It is no such message, or holds sums that cannot be.
         """
         try:
-            array = message.content.array_records[_RECORD][_KEY].numpy()
+            array = message.content.array_records[RECORD][_KEY].numpy()
         except (KeyError, ValueError, TypeError) as error:
             raise MessageRejected("bad_variation", f"variation cannot be read: {error!r}") from error
         if array.dtype != np.uint8 or array.ndim != 1:

@@ -18,6 +18,7 @@ from aggregator.database import writing
 from aggregator.learning.book import Answer, OpenRound, RoundBook
 from aggregator.learning.ledger import FenceLedger
 from aggregator.learning.strategy import MergeStrategy, Parameters, Plan, RoundResult, digest_of, run_rounds
+from aggregator.learning.variation import MAX_SESSIONS_A_MEMBER, ask_variation, learn_variation
 from aggregator.merge.pipeline import MergeOutcome, Rule
 from aggregator.merge.validate import Limits, Rejection
 from aggregator.registry import Level, Registry
@@ -27,16 +28,19 @@ from aggregator.uplink import Uplink, UplinkRefused
 from schemas.errors import MessageRejected
 from schemas.learning_task import ADOPT, EVALUATE, EvaluationReply, LearningTask
 from schemas.logs import event
-from schemas.release import TRAIN_STEP, Release
+from schemas.release import TRAIN_STEP, VARIATION, Release
 from schemas.signing import KeyRing, Signer
+from schemas.variation import Variation, merge
+from schemas.variation_task import VariationMessage
 
 log = logging.getLogger(__name__)
 
 TICK_S = 0.5
 ADOPT_REPEAT_S = 30.0
 RESUME_PATIENCE_S = 10.0  # retained presence is there within a second; gateways reconnect within ten
+SITE_GATEWAYS = 1000  # most gateways a site may speak for
 GATEWAY_LIMITS = Limits(max_weight=4096.0)
-SITE_LIMITS = Limits(max_weight=4096.0 * 1000)  # a site speaks for all its gateways
+SITE_LIMITS = Limits(max_weight=4096.0 * SITE_GATEWAYS)  # a site speaks for all its gateways
 LATE_REPLIES_KEPT = 256
 
 
@@ -215,12 +219,20 @@ class Learning:
             sum(each.loss * min(each.rows, GATEWAY_LIMITS.max_weight) for each in judged) / rows, rows
         )
 
-    def adopt(self, theta: Parameters, fleet_version: int) -> Release:
-        """Take the fleet's parameters into use on every gateway; those in use already change nothing."""
+    def vary_for_enterprise(self, known: Variation | None) -> Variation:
+        """Ask the gateways how their machines vary, on behalf of the fleet; the sum of their answers."""
         with self._round_lock:
-            return self._adopt(theta, fleet_version)
+            answers, _ = ask_variation(
+                self.carrier, known, name=f"fleet-{self._clock_us()}", deadline_s=self._settings.learning.deadline_s
+            )
+        return merge(answers.values(), max_sessions=MAX_SESSIONS_A_MEMBER)
 
-    def _adopt(self, theta: Parameters, fleet_version: int) -> Release:
+    def adopt(self, theta: Parameters, fleet_version: int, known: Variation | None = None) -> Release:
+        """Take the fleet's parameters and knowledge into use on every gateway; those in use already change nothing."""
+        with self._round_lock:
+            return self._adopt(theta, fleet_version, known)
+
+    def _adopt(self, theta: Parameters, fleet_version: int, known: Variation | None = None) -> Release:
         release = self.registry.current()
         if fleet_version <= _fleet_version(release) or digest_of(theta) == digest_of(release.parameters()):
             return release
@@ -228,6 +240,7 @@ class Learning:
             release = self.registry.publish(
                 connection, theta, level="fleet", data={"fleet_version": fleet_version}, metrics={},
                 merge={"rule": "fleet"}, above_version=self._highest_in_use(),
+                knowledge={VARIATION: known.pack()} if known is not None else None,
             )  # fmt: skip
         event(log, logging.INFO, "fleet_adopted", fleet_version=fleet_version, version=release.version)
         self._spread_word()
@@ -326,16 +339,39 @@ class Learning:
             "rejected": len(result.rejected),
             "digest": digest_of(result.theta),
         }
+        knowledge = self._learn_variation(opened.round_id)
         with writing(self._engine) as connection:
             made = self.registry.publish(
                 connection, result.theta, level=level, data=data, metrics=result.metrics, merge=merge,
-                above_version=self._highest_in_use(),
+                above_version=self._highest_in_use(), knowledge=knowledge,
             )  # fmt: skip
             self._book.note_release(connection, opened.round_id, made.version, result.metrics)
         event(log, logging.INFO, "round_released", round=opened.round_id, version=made.version,
               rule=result.outcome.rule_used, accepted=data["members"], **result.metrics)  # fmt: skip
         self._spread_word()
         return result
+
+    def _learn_variation(self, round_id: int) -> dict[str, bytes]:
+        """What members' machines have shown of how healthy ones vary, on top of what the product came with.
+
+        It is asked anew in every round, so nothing is counted twice; who is away is heard again next time.
+        """
+        down, up = self.carrier.bytes_down, self.carrier.bytes_up
+        learnt = learn_variation(
+            self.carrier, name=f"variation-{round_id}", deadline_s=self._settings.learning.deadline_s,
+            max_sessions=MAX_SESSIONS_A_MEMBER if self._is_site else MAX_SESSIONS_A_MEMBER * SITE_GATEWAYS,
+        )  # fmt: skip
+        self._book.note_traffic(
+            round_id, bytes_down=self.carrier.bytes_down - down, bytes_up=self.carrier.bytes_up - up
+        )
+        for rejection in learnt.rejected:
+            event(log, logging.WARNING, "variation_rejected", round=round_id, member=rejection.member,
+                  reason=rejection.reason, text=rejection.text)  # fmt: skip
+        if not learnt.members or not learnt.known.sessions:
+            return {}
+        came_with = self._first.files.get(VARIATION)
+        known = learnt.known if came_with is None else Variation.unpack(came_with) + learnt.known
+        return {VARIATION: known.pack()}
 
     def _push_fleet(self) -> None:
         """Tell sites that have not adopted the fleet's parameters yet; repeated until they say so."""
@@ -357,7 +393,10 @@ class Learning:
             graph=release.manifest.files[TRAIN_STEP].sha256, theta=release.parameters(),
             steps=0, learning_rate=0.0, proximal=0.0, seed=0,
         )  # fmt: skip
-        messages = [self.carrier.create_message(task.record(), ADOPT, node, f"adopt-{release.version}") for node in due]
+        content = task.record()
+        if VARIATION in release.files:
+            content.update(VariationMessage(Variation.unpack(release.files[VARIATION])).record())
+        messages = [self.carrier.create_message(content, ADOPT, node, f"adopt-{release.version}") for node in due]
         for name in due.values():
             self._adopt_sent_at_s[name] = now_s
             write_rollout(self._engine, release.version, name, "offered", "", self._clock_us())

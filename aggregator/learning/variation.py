@@ -40,11 +40,11 @@ def learn_variation(
         deadline_s: For each of the two questions.
         max_sessions: Most that one member may speak for.
     """
-    told, refused = _ask(carrier, None, f"{name}-sums", deadline_s)
+    told, refused = ask_variation(carrier, None, name=f"{name}-sums", deadline_s=deadline_s)
     sums = merge(told.values(), max_sessions=max_sessions)
     if not sums.sessions:
         return VariationResult(sums, 0, tuple(refused))
-    played, refused_to_play = _ask(carrier, sums, f"{name}-plays", deadline_s)
+    played, refused_to_play = ask_variation(carrier, sums, name=f"{name}-plays", deadline_s=deadline_s)
     plays = Variation()
     for member, part in played.items():
         if member in told:
@@ -58,13 +58,14 @@ def _capped(plays: Variation, max_sessions: float) -> Variation:
     return Variation({layout: sums * share for layout, sums in plays.layouts.items()})
 
 
-def _ask(
-    carrier: Carrier, known: Variation | None, group: str, deadline_s: float
+def ask_variation(
+    carrier: Carrier, known: Variation | None, *, name: str, deadline_s: float
 ) -> tuple[dict[str, Variation], list[Rejection]]:
+    """Ask one of the two questions; what each member answered, and who did not."""
     content = VariationMessage(known)
     names = {node: carrier.member_of(node) for node in carrier.get_node_ids()}
     messages: list[Message] = [
-        carrier.create_message(content.record(), VARIATION, node, group) for node, name in names.items() if name
+        carrier.create_message(content.record(), VARIATION, node, name) for node, member in names.items() if member
     ]
     answers: dict[str, Variation] = {}
     rejected: list[Rejection] = []

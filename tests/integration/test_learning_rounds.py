@@ -162,6 +162,7 @@ def test_a_round_of_three_gateways_ends_with_the_new_release_running_on_each(
         assert current.version == 2
         assert {gateway.shelf.current.digest for gateway in gateways} == {current.digest}
         assert result.metrics["loss_after"] < result.metrics["loss_before"]
+        assert gateways[0].shelf.slot.variation.sessions == pytest.approx(3.0)
         with engine.connect() as connection:
             row = connection.execute(sa.select(learning_round)).mappings().one()
             updates = connection.execute(sa.select(round_update)).mappings().all()

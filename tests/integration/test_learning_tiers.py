@@ -27,6 +27,7 @@ from tests.support.learning import (
     site_settings,
     wait_until,
 )
+from tests.support.sessions import LAYOUT
 
 SITES = {"site-a": ("gw-1", "gw-2"), "site-b": ("gw-3", "gw-4")}
 GATEWAYS = tuple(name for gateways in SITES.values() for name in gateways)
@@ -123,6 +124,10 @@ def test_one_enterprise_round_ends_with_the_fleet_parameters_running_on_every_ga
         assert sent["reply"][0] >= 2
         assert sent["reply"][1] > 3704 * 4
     assert wait_until(lambda: [row["state"] for row in fleet.rows("fleet", rollout)] == ["running", "running"])
+
+    for gateway in fleet.gateways.values():  # what every gateway's machine has shown, known on each of them
+        assert gateway.shelf.slot.variation.sessions == pytest.approx(len(GATEWAYS))
+        assert gateway.shelf.slot.variation.layouts[LAYOUT].played == pytest.approx(len(GATEWAYS))
 
     first = builtin(people["product"])
     apps = {name: client_app(first, healthy_rows(GATEWAYS.index(name), ROWS[name])) for name in GATEWAYS}

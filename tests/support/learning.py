@@ -18,6 +18,7 @@ from aggregator.settings import AggregatorSettings
 from gateway_agent.federation import LearningMember, make_client_app
 from gateway_agent.model_slot import ModelSlot
 from gateway_agent.release_shelf import ReleaseShelf
+from gateway_agent.session_sums import Session
 from gateway_agent.settings import GatewaySettings
 from schemas.flower_codec import ClientCall
 from schemas.link import Link, Received
@@ -26,6 +27,7 @@ from schemas.release import Release
 from schemas.settings import BrokerSettings
 from schemas.signing import AllowedKey, KeyRing, Role, Signer
 from schemas.topics import RELEASE, STATUS
+from tests.support.sessions import LAYOUT, session
 
 GRAPHS = BUILT / "dense_autoencoder_48"
 CREATED_AT_US = 1_700_000_000_000_000
@@ -88,7 +90,8 @@ class SmallGateway:
         self.shelf = ReleaseShelf(folder / "shelf", keys, builtin=folder / "builtin")
         self.shelf.open()
         settings = GatewaySettings(site=site, gateway=name, broker=broker)
-        self.member = LearningMember(settings, signer, keys, self.shelf, rows)
+        heard = Session(session(sum(name.encode()), 12), LAYOUT)
+        self.member = LearningMember(settings, signer, keys, self.shelf, rows, sessions=lambda: [heard])
         self._topic = RELEASE.path(site=site, gateway=name)
         self._arrived: queue.Queue[bytes | None] = queue.Queue(1000)
         self._worker = threading.Thread(target=self._take_releases, daemon=True)
