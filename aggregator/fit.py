@@ -18,18 +18,22 @@ from aggregator.errors import AggregatorError
 from aggregator.foundry.artefacts import BUILT as GRAPHS
 from aggregator.learning.local import learn_local_variation, run_local_rounds
 from aggregator.learning.strategy import Plan, RoundResult
+from aggregator.lives import learn_lives
 from aggregator.registry import first_release
-from gateway_agent.backtest import cut_windows, expand_lists, parse_cut
+from gateway_agent.backtest import cut_windows, expand_lists, follow_life, parse_cut
 from gateway_agent.baseline import Baseline, Rows, expected_variance, model_rows
+from gateway_agent.builtin import builtin_model
 from gateway_agent.errors import BacktestError
 from gateway_agent.federation import make_client_app
 from gateway_agent.healthy_rows import HealthyRows
 from gateway_agent.model_slot import ModelSlot
+from gateway_agent.prognosis_learning import LifeCourse, LifeUnusable, RecordedLife
 from gateway_agent.session_sums import MIN_SESSION, Session
 from schemas.errors import RejectedInput
 from schemas.flower_codec import ClientCall
+from schemas.lives import lives_file
 from schemas.recordings import Recording, client_of, read_recording
-from schemas.release import VARIATION, Release
+from schemas.release import LIVES, VARIATION, Release
 from schemas.settings import user_folder
 from schemas.signing import Signer
 from schemas.variation import Variation
@@ -44,6 +48,7 @@ DEFAULT_ROUNDS = 20
 STEPS = 40
 LEARNING_RATE = 2e-3
 NOTHING_KNOWN = Variation()
+COMMISSION_SHARE = 0.15  # of a life that is taken as healthy
 
 
 class FitError(AggregatorError):
@@ -114,7 +119,7 @@ def fit(captures: Sequence[str], lives: Sequence[str], options: FitOptions, sign
         FitError: No client has enough to learn from.
     """
     clients = _clients(captures, options)
-    life_files = [read_recording(parse_cut(f).path) for f in lives]
+    life_sums = learn_lives(_lives(lives))
     base = first_release(GRAPHS / FAMILY, signer, created_at_us=time.time_ns() // 1000, seed=options.seed)
     slot = ModelSlot()
     slot.load(base)
@@ -132,12 +137,13 @@ def fit(captures: Sequence[str], lives: Sequence[str], options: FitOptions, sign
     if not good:
         raise FitError(f"no round was good; the last said: {results[-1].void or 'nobody answered'}")
     data = {
-        "clients": len(clients), "recordings": len(captures), "lives": len(life_files), "rounds": len(good),
+        "clients": len(clients), "recordings": len(captures), "lives": round(life_sums.lives), "rounds": len(good),
         "rows": sum(client.rows for client in clients.values()), "sessions": round(known.sessions),
     }  # fmt: skip
     return first_release(
         GRAPHS / FAMILY, signer, created_at_us=time.time_ns() // 1000, parameters=theta, name="fitted", data=data,
-        metrics={name: float(value) for name, value in good[-1].metrics.items()}, knowledge={VARIATION: known.pack()},
+        metrics={name: float(value) for name, value in good[-1].metrics.items()},
+        knowledge={VARIATION: known.pack(), LIVES: lives_file(life_sums)},
     )  # fmt: skip
 
 
@@ -208,6 +214,21 @@ def _clients(captures: Sequence[str], options: FitOptions) -> dict[str, Client]:
     if not kept:
         raise FitError(f"{captures[-1]}: no client has {MIN_ROWS} rows of healthy windows; give longer recordings")
     return kept
+
+
+def _lives(lives: Sequence[str]) -> dict[str, RecordedLife]:
+    """Whole lives as their gateways saw them: features, and whether an alarm had been up."""
+    recorded = {}
+    for number, given in enumerate(lives, 1):
+        _tell(f"life {number}/{len(lives)} {given}")
+        cut = parse_cut(given)
+        features, at_s, worn = follow_life(builtin_model(), cut, COMMISSION_SHARE)
+        try:
+            course = LifeCourse.of_features(features, at_s, commission_share=COMMISSION_SHARE, worn=worn)
+        except LifeUnusable as error:
+            raise FitError(f"{given}: {error}") from error
+        recorded[given] = RecordedLife(course)
+    return recorded
 
 
 def _app(base: Release, slot: ModelSlot, client: Client, known: Variation = NOTHING_KNOWN) -> ClientCall:

@@ -32,6 +32,7 @@ from schemas.messages import (
     Record,
     RecordBatch,
     RecordsAck,
+    RemainingLife,
 )
 from schemas.nameplate import Nameplate
 from schemas.names import machine_of
@@ -171,8 +172,9 @@ class Historian:
             return None
         self._plant.note_record(connection, gateway, boot, sequence, record, now_us=now_us)
         if isinstance(record, Health):
-            values = record.model_dump(mode="json", exclude={"kind", "version", "limit"})
-            return tables.health, {**values, "score_limit": record.limit, "received_at_us": now_us}
+            values = record.model_dump(mode="json", exclude={"kind", "version", "limit", "remaining_life"})
+            more = {"score_limit": record.limit, "received_at_us": now_us}
+            return tables.health, {**values, **more, **_remaining_life_columns(record.remaining_life)}
         if isinstance(record, Evidence):
             values = record.model_dump(include={"point", "measured_at_us", "why"})
             return tables.evidence, {**values, "detail": record.model_dump(mode="json")}
@@ -184,10 +186,10 @@ class Historian:
             return None
         case_id = take_alarm(connection, gateway, boot, sequence, record, now_us=now_us)
         values = record.model_dump(include={"point", "alarm_id", "state", "priority", "measured_at_us", "reason"})
-        more = {"machine": machine_of(record.point), "received_at_us": now_us, "case_id": case_id}
+        place = {"machine": machine_of(record.point), "received_at_us": now_us, "case_id": case_id}
         detail = record.model_dump(mode="json")
         # At once, not with the others: the next change of this point looks back at it.
-        connection.execute(sa.insert(tables.alarm).values(**key, **values, **more, detail=detail))
+        connection.execute(sa.insert(tables.alarm).values(**key, **values, **place, detail=detail))
         return None
 
     def _stream(self, connection: Connection, gateway: str, boot: int) -> StreamOrder:
@@ -225,6 +227,11 @@ class Historian:
                 stream.take(one.sequence)
             _write_stream(connection, message.gateway, message.boot, stream, stored=0, duplicates=0)
         return self._acks(message.gateway, message.boot, message.records)
+
+
+def _remaining_life_columns(life: RemainingLife | None) -> dict[str, float | None]:
+    low_s, median_s, high_s = (life.low_s, life.median_s, life.high_s) if life is not None else (None, None, None)
+    return {"remaining_life_low_s": low_s, "remaining_life_median_s": median_s, "remaining_life_high_s": high_s}
 
 
 def _fitting(table: sa.Table, row: dict[str, Any]) -> dict[str, Any]:

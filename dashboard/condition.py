@@ -10,9 +10,11 @@ from typing import Literal
 
 from dashboard import words
 from dashboard.queries.records import CaseRecord, MachineRecord, PointRecord, Trend
+from schemas.messages import RemainingLife
 
 LevelName = Literal["danger", "alert", "notice", "sensor", "unknown", "stopped", "learning", "normal"]
 STOPPED = "machine_stopped"
+BELIEVED = frozenset({"ok", "remounted"})  # a re-mounted sensor's baseline has moved with it: it is judged as before
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +85,21 @@ class Staleness:
 
 
 @dataclass(frozen=True, slots=True)
+class HowLong:
+    """What is said of a machine's remaining life.
+
+    Attributes:
+        point: Where it was read.
+        life: Counted from now; None where nothing can be said.
+        basis: What it rests on, or why there is none.
+    """
+
+    point: str
+    life: RemainingLife | None
+    basis: str
+
+
+@dataclass(frozen=True, slots=True)
 class Condition:
     """How one machine stands.
 
@@ -92,6 +109,7 @@ class Condition:
         zone: The worst zone of fresh points; None if none could be judged.
         age_s: Since the newest data of any point arrived; None if there never was any.
         stale: Whether all points are silent.
+        remaining_life: By the fresh point that ends first; None if no gateway says anything of it.
         points_assessable: Points that are fresh, ready and believed.
         attention: The place in the list: larger comes first.
     """
@@ -104,6 +122,7 @@ class Condition:
     zone: str | None
     confidence: float | None
     trend_share_a_day: float | None
+    remaining_life: HowLong | None
     age_s: float | None
     stale: bool
     points: int
@@ -154,14 +173,43 @@ def judge(machine: MachineRecord, trend: Trend | None, staleness: Staleness, now
         zone=max((point.latest.zone for point in fresh if point.latest and point.latest.zone), default=None),
         confidence=confidence,
         trend_share_a_day=rate,
+        remaining_life=how_long(fresh, now_us),
         age_s=min(ages, default=None),
         stale=all_stale,
         points=len(points),
-        points_assessable=sum(point.learning == "ready" and point.quality == "ok" for point in fresh),
+        points_assessable=sum(point.learning == "ready" and point.quality in BELIEVED for point in fresh),
         case=machine.case,
         criticality=machine.criticality,
         attention=_attention(level, machine, confidence, rate),
     )
+
+
+def how_long(points: Iterable[PointRecord], now_us: int) -> HowLong | None:
+    """Say how long a machine may last: as long as the point that ends first.
+
+    Where none can say, the point furthest towards its limit tells why. What has passed since the capture is taken off.
+
+    Args:
+        points: Those that are not silent.
+        now_us: The time to count from.
+    """
+    said = []
+    for point in points:
+        latest = point.latest
+        if latest is not None and (latest.remaining_life is not None or latest.remaining_life_basis):
+            life = None if latest.remaining_life is None else _later(latest.remaining_life, data_age_s(point, now_us))
+            said.append((latest.times_limit, HowLong(point.point, life, latest.remaining_life_basis)))
+    known = [(one.life.median_s, one.life.low_s, one.point, one) for _, one in said if one.life is not None]
+    if known:
+        return min(known, key=lambda found: found[:3])[3]
+    return max(said, key=lambda found: found[0])[1] if said else None
+
+
+def _later(life: RemainingLife, by_s: float | None) -> RemainingLife:
+    low_s, median_s, high_s = (
+        max(0.0, left_s - max(0.0, by_s or 0.0)) for left_s in (life.low_s, life.median_s, life.high_s)
+    )
+    return RemainingLife(low_s=low_s, median_s=median_s, high_s=high_s)
 
 
 def in_order(conditions: Iterable[Condition]) -> list[Condition]:
@@ -187,13 +235,14 @@ def _confidence(case: CaseRecord | None) -> float | None:
 
 
 def _trouble(point: PointRecord) -> str:
-    if point.quality in {"ok", STOPPED}:
+    if point.quality == STOPPED or point.quality in BELIEVED:
         return "its healthy baseline is in doubt"
     return words.quality(point.quality)
 
 
 def _is_suspect(point: PointRecord) -> bool:
-    return point.quality not in {"ok", STOPPED} or point.learning == "suspect"
+    sensor_troubled = point.quality != STOPPED and point.quality not in BELIEVED
+    return sensor_troubled or point.learning == "suspect"
 
 
 def _level(

@@ -4,6 +4,8 @@ import math
 from datetime import UTC, datetime
 from zoneinfo import ZoneInfo
 
+from schemas.messages import RemainingLife
+
 NOT_KNOWN = "–"
 
 _CAUSES = {
@@ -22,7 +24,13 @@ _QUALITY = {
     "ski_slope": "sensor drifts (ski slope)",
     "mains_hum": "only mains hum: check cable and shield",
     "loose": "sensor loose: its mounting let go",
+    "remounted": "sensor re-mounted: what is healthy has moved with it",
+    "wrong_gain": "sensor reads too much or too little on every axis: check its sensitivity and unit",
+    "axes_swapped": "axes of the sensor have changed places: check how it is fixed and wired",
+    "changed_layout": "sensor sends another rate, length or number of axes than when it was learnt",
 }
+
+_CONTRIBUTIONS = {"level": "level of a broad band"}
 
 _ALARM = {
     "unacknowledged": "active, nobody has acknowledged",
@@ -43,6 +51,7 @@ _REJECTED = {
     "norm_outlier": "it is far larger than the others",
 }
 
+_UNITS = ((90, 1, "s"), (5400, 60, "min"), (129_600, 3600, "h"), (math.inf, 86_400, "d"))
 _PRIVATE = str.maketrans({c: "\\" + c for c in "\\`*_{}[]()#+-.!|$~<>:&@="})
 
 
@@ -55,10 +64,31 @@ def age(seconds: float) -> str:
 
 def span(seconds: float) -> str:
     """Say how long something lasts, in the one unit that matters."""
-    for limit, size, unit in ((90, 1, "s"), (5400, 60, "min"), (129_600, 3600, "h"), (math.inf, 86_400, "d")):
+    for limit, size, unit in _UNITS:
         if seconds < limit:
             return f"{seconds / size:.0f} {unit}"
     return NOT_KNOWN
+
+
+def remaining_life(life: RemainingLife) -> str:
+    """Say how long a machine may last, with no more digits than such a guess has."""
+    (low, low_unit), (median, median_unit), (high, high_unit) = (
+        _rough(left_s) for left_s in (life.low_s, life.median_s, life.high_s)
+    )
+    if high == "0":
+        return "may fail at any moment"
+    if low == "0":
+        return f"may last up to {high} {high_unit}" + (f", about {median} {median_unit}" if median != "0" else "")
+    if (low, low_unit) == (high, high_unit):
+        return f"may last about {high} {high_unit}"
+    if low_unit == high_unit:
+        return f"may last {low} to {high} {high_unit}, about {median}"
+    return f"may last {low} {low_unit} to {high} {high_unit}, about {median} {median_unit}"
+
+
+def _rough(seconds: float) -> tuple[str, str]:
+    size, unit = next((size, unit) for limit, size, unit in _UNITS if seconds < limit)
+    return f"{float(f'{seconds / size:.2g}'):.0f}", "days" if unit == "d" else unit
 
 
 def moment(at_us: int | None, zone: str | None) -> str:
@@ -103,6 +133,12 @@ def cause(label: str) -> str:
 def quality(word: str) -> str:
     """Say what a capture's quality means for the sensor."""
     return _QUALITY.get(word, word.replace("_", " "))
+
+
+def contribution(name: str) -> str:
+    """Say what adds to the score: a name such as `level up`, of a kind and a direction."""
+    kind, space, direction = name.partition(" ")
+    return f"{_CONTRIBUTIONS.get(kind, kind)}{space}{direction}"
 
 
 def alarm_state(state: str) -> str:

@@ -12,9 +12,10 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
 from gateway_agent.alarm import AlarmLogic
 from gateway_agent.errors import BacktestError
@@ -26,6 +27,7 @@ from gateway_agent.scoring import Model
 from gateway_agent.settings import CommissioningSettings, GatewaySettings
 from schemas.capture import MIN_SAMPLES, Capture
 from schemas.container import unpack
+from schemas.messages import RemainingLife
 from schemas.nameplate import Nameplate
 from schemas.recordings import Recording, RecordingRejected, read_recording
 from schemas.settings import BrokerSettings
@@ -34,6 +36,7 @@ from vibration.errors import VibrationError
 
 POINT = "machine/backtest"
 _EPOCH_US = 1_000_000_000_000_000  # where virtual time starts; no result depends on it
+_CENTURY_S = 3.2e9
 _CHUNK = 64
 
 Progress = Callable[[str], None]
@@ -67,6 +70,7 @@ class BacktestOptions:
     false_alarm_rate: float = 0.01
     nameplate: Nameplate | None = None
     score_only: bool = False
+    detector: Literal["distance", "autoencoder"] = "distance"
 
 
 def parse_cut(given: str) -> Cut:
@@ -122,6 +126,7 @@ def cut_windows(recording: Recording, cut: Cut, window_s: float | None) -> list[
     """
     rate = recording.sample_rate_hz
     windows: list[Window] = []
+    begun_s = float(recording.start_s[0])
     for snapshot in range(recording.snapshots):
         counts, offset_s = recording.counts[snapshot], float(recording.start_s[snapshot])
         if recording.snapshots > 1:
@@ -140,12 +145,23 @@ def cut_windows(recording: Recording, cut: Cut, window_s: float | None) -> list[
             part = counts[:, number * length : (number + 1) * length]
             at_s = offset_s + number * length / rate
             capture = Capture(
-                0, len(windows), _EPOCH_US + len(windows), rate, part, np.abs(recording.scale_g), rpm=recording.rpm
+                0,
+                len(windows),
+                _EPOCH_US + _since_us(at_s - begun_s),
+                rate,
+                part,
+                np.abs(recording.scale_g),
+                rpm=recording.rpm,
             )
             windows.append(Window(snapshot, number, at_s, capture))
     if not windows:
         raise BacktestError(f"{cut.given}: nothing lies within the cut")
     return windows
+
+
+def _since_us(since_s: float) -> int:
+    """Microseconds of virtual time; what lies before the start or beyond a century stands still there."""
+    return round(1e6 * min(max(since_s, 0.0), _CENTURY_S))
 
 
 def run_backtest(
@@ -213,6 +229,45 @@ def run_life(
     _write(out, lines())
 
 
+def follow_life(
+    model: Model, cut: Cut, share: float
+) -> tuple[NDArray[np.float32], NDArray[np.float64], NDArray[np.bool_]]:
+    """Go through a whole life as its gateway would, for what it teaches.
+
+    Returns:
+        Features (n, channels, F) of every snapshot, NaN where it cannot be believed; start of each, s; whether an alarm
+        stood or had stood.
+
+    Raises:
+        BacktestError, RecordingRejected: Bad input.
+    """
+    recording = _read(cut)
+    windows = cut_windows(recording, cut, None)
+    first = math.floor(share * len(windows))
+    features, worn, stood = [], [], False
+    with _about(cut):
+        state = (
+            _commission(model, [w.capture for w in windows[:first]], recording, BacktestOptions()) if first else None
+        )
+        judge = _judge(model, recording, BacktestOptions(), commissioned=_usable(state), state=state)
+        judge.monitor(POINT).learns = False
+        for number, window in enumerate(windows):
+            kernel = judge.kernel(*_shape_of(window.capture))
+            features.append(kernel.run([window.capture.counts], window.capture.scale_g)[0])
+            if number >= first:
+                item = Taken(POINT, window.capture, b"", window.capture.measured_at_us)
+                outcome = judge.process([item], now_us=_EPOCH_US).verdicts[0].outcome
+                stood = stood or (outcome.alarm_active and _usable(state) >= MIN_CAPTURES)
+                if outcome.health.quality != "ok":
+                    features[-1] = np.full_like(features[-1], np.nan)
+            worn.append(stood)
+    return np.stack(features), np.array([w.at_s for w in windows]), np.array(worn)
+
+
+def _shape_of(capture: Capture) -> tuple[float, int, int]:
+    return capture.sample_rate_hz, capture.samples, capture.channels
+
+
 def _read(cut: Cut) -> Recording:
     try:
         return read_recording(cut.path)
@@ -249,7 +304,8 @@ def _settings(options: BacktestOptions, captures: int, *, zones: bool) -> Gatewa
     return GatewaySettings(
         site="backtest", gateway="backtest", broker=BrokerSettings(allow_anonymous=True),
         commissioning=CommissioningSettings(
-            captures=max(captures, MIN_CAPTURES), false_alarm_rate=options.false_alarm_rate
+            captures=max(captures, MIN_CAPTURES), false_alarm_rate=options.false_alarm_rate,
+            detector=options.detector,
         ),
         machines=(plate,),
     )  # fmt: skip
@@ -291,6 +347,7 @@ def _usable(state: bytes | None) -> int:
 def _judged(
     judge: Judge, cut: Cut, windows: Sequence[Window], options: BacktestOptions, *, alarms: bool
 ) -> Iterator[dict[str, Any]]:
+    judge.monitor(POINT).learns = False  # nothing of a judged file is taken as healthy
     for start in range(0, len(windows), _CHUNK):
         part = windows[start : start + _CHUNK]
         items = [Taken(POINT, w.capture, b"", w.capture.measured_at_us) for w in part]
@@ -306,9 +363,15 @@ def _judged(
                     "alarm": alarms and verdict.outcome.alarm_active, "exceeds": alarms and health.exceeds,
                     "zone": health.zone,
                     "diagnosis": [{"label": d.label, "confidence": d.confidence} for d in health.diagnosis],
-                    "rul_s": None,
+                    "rul_s": _band(health.remaining_life) if alarms else None,
                 }  # fmt: skip
             yield line
+
+
+def _band(remaining: RemainingLife | None) -> dict[str, float] | None:
+    if remaining is None:
+        return None
+    return {"low": remaining.low_s, "median": remaining.median_s, "high": remaining.high_s}
 
 
 def _write(out: Path, lines: Iterator[dict[str, Any]]) -> None:

@@ -22,7 +22,7 @@ def backtest(options: argparse.Namespace) -> int:
     """
     _check(options)
     plate = load_nameplate(options.nameplate) if options.nameplate else None
-    chosen = BacktestOptions(options.window_s, options.false_alarm_rate, plate, options.score_only)
+    chosen = BacktestOptions(options.window_s, options.false_alarm_rate, plate, options.score_only, options.detector)
     model = _model(options)
     if options.life:
         run_life(

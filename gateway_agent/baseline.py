@@ -6,6 +6,7 @@ chi-squared prior says, and the mean follows slow drift, but never far from what
 """
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -52,6 +53,10 @@ def expected_variance(prior: HealthyPrior, sample_rate_hz: float, samples: int) 
     """Variance of each detection feature between healthy captures, decades², shape (DETECTION_COUNT,)."""
     variance: FloatArray = prior.variance_ratio * estimation_scatter_decades(sample_rate_hz, samples) ** 2
     return variance
+
+
+Detector = Callable[[FloatArray], float]
+"""Standardised features of one capture, shape (channels, F) -> its score, about 1 when healthy."""
 
 
 def score_of(z: FloatArray) -> float:

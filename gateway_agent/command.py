@@ -52,6 +52,9 @@ def _parser() -> argparse.ArgumentParser:
     backtest.add_argument("--window-s", type=float, default=0.25, help="length of a window in seconds")
     backtest.add_argument("--false-alarm-rate", type=float, default=0.01, help="of single healthy windows")
     backtest.add_argument("--nameplate", type=Path, help="TOML nameplate; without it there is no zone")
+    backtest.add_argument(
+        "--detector", choices=("distance", "autoencoder"), default="distance", help="what decides (distance)"
+    )
     backtest.add_argument("--score-only", action="store_true", help="write only file to score")
     backtest.add_argument("--out", type=Path, required=True, help="results, one JSON line a window")
     backtest.set_defaults(run=_backtest)

@@ -1,47 +1,74 @@
-"""This file knows how a capture's spectra speak for or against each cause, and how to say "unknown".
+"""This file knows how one capture, or many together, speak for or against each cause, and when to say "unknown".
 
-Rolling bearings: lines of the envelope at the rates of the geometry, with the sidebands theory expects. Shaft
-causes: lines of the velocity spectrum at whole and half orders, judged by how much they have grown over the point's
-own healthy reference (a healthy machine has a 1x too). Nothing is trained here; labels will sharpen it.
+Every cause gets the logarithm of how much likelier the capture is with it than with nothing wrong, chance and the
+number of tries taken off, plus how common it is. Nothing here is trained; what labels teach is added on top
+(`label_knowledge`).
 """
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
-from numpy.typing import NDArray
 
+from gateway_agent.diagnosis_bearing import (
+    SPEED_WRONG_NATS,
+    Cause,
+    Note,
+    bearing_causes,
+    searched_causes,
+    speed_share,
+)
+from gateway_agent.diagnosis_picture import (
+    COLUMNS,
+    INDEPENDENT,
+    LINE_ORDERS,
+    REACH_ORDERS,
+    RHYTHM,
+    FloatArray,
+    Reading,
+    impulsiveness,
+    read_capture,
+)
+from gateway_agent.diagnosis_shaft import shaft_causes
+from gateway_agent.diagnosis_words import HARMONICS, cursors, label_name, sentences
+from gateway_agent.label_knowledge import LabelKnowledge, evidence_vector
 from schemas.messages import Diagnosis, FaultLine, Finding
 from vibration.bearing import FaultOrders
-from vibration.envelope import envelope_spectrum, select_band
+from vibration.envelope import envelope_spectrum
 from vibration.errors import VibrationError
-from vibration.orders import LineEvidence, family_strength_db, find_family, harmonic_prominence, sideband_prominence
-from vibration.spectrum import amplitude_spectrum, velocity_spectrum
-from vibration.units import sine_velocity_mm_s
+from vibration.rhythm import noise_db
+from vibration.rhythm_evidence import RhythmRow
+from vibration.spectrum import line_frequencies_hz
 
-FloatArray = NDArray[np.float64]
+__all__ = [
+    "HARMONICS", "MEMORY", "EvidenceLedger", "Findings", "MachineFacts", "OrderReference", "diagnose", "label_name",
+    "order_amplitudes_mm_s", "picture_of", "rank", "weigh",
+]  # fmt: skip
 
-HARMONICS = 4
-MAX_DB = 120.0  # a line above a floor of exactly nothing stands out without end; no measured one by more
-# A family this far above chance (mean over its lines, dB) is as likely as not: half its weight is doubt. Lines of
-# pure noise reach 0 to 1 dB, a clear race fault 6 to 20.
-DOUBT_DB = 3.0
-SIDEBAND_SHARE = 0.5  # sidebands support a family, they do not make one
-SHAFT_ORDERS = (0.5, 1.0, 1.5, 2.0, 2.5, 3.0, 4.0, 5.0, 6.0)
-GROWTH_DB = 6.0  # growth of a shaft line over its healthy mean that counts as growth at all: twice the amplitude
-HANN_NOISE_BANDWIDTH_LINES = 1.5
-MIN_LINES_PER_ORDER = 2.0  # below that resolution neighbouring orders cannot be told apart
+MEMORY = 40
+"""Captures a ledger remembers: their average scatters by a quarter of a dB, less than the floor is known."""
 
-_NAMES = {
-    "outer": "outer race", "inner": "inner race", "ball": "rolling element", "cage": "cage",
-    "imbalance": "imbalance", "misalignment": "misalignment", "looseness": "looseness", "gear": "gear mesh",
-    "electrical": "electrical", "unknown": "unknown cause",
+COMMON_NATS: Mapping[str, float] = {
+    "outer": -1.5, "inner": -1.5, "ball": -1.5, "cage": -4.5, "imbalance": -1.5, "misalignment": -2.0,
+    "bent_shaft": -3.0, "looseness": -2.5, "gear": -2.5, "electrical": -3.0,
 }  # fmt: skip
+"""How common each cause is where a diagnosis is asked for, against nothing being wrong: one in five or fewer. Bearings
+are the commonest, of these one in twenty by its cage; what most machines do not have is rarer [trade knowledge, not
+measured]."""
 
+SUSPECTED_NATS = 1.5
+"""What an exceeded limit adds to every cause: the point is no longer one of many, something is likely wrong."""
 
-def label_name(label: str) -> str:
-    """How a label is said to a person."""
-    return _NAMES.get(label, label.replace("_", " "))
+HUM_HZ = (100.0, 120.0, 200.0, 240.0)
+"""Twice the mains frequencies of the world and their double: motors hum there, whatever the nameplate says."""
+
+MIN_REFERENCE = 3  # healthy captures; fewer are a guess at what is healthy
+FORGIVEN_DB = 6.0
+"""A line at a rate of the named bearing that stood there from the beginning is forgiven up to twice the amplitude of
+noise: sound bearings hum a little, but commissioning does not prove a bearing sound."""
+
+MIN_SHARE = 0.01  # causes less likely than this are not listed
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,21 +83,50 @@ class MachineFacts:
 
 @dataclass(slots=True)
 class OrderReference:
-    """Healthy amplitudes at the shaft's orders, learnt while a point is commissioned; log10 mm/s, per axis."""
+    """What the point showed while healthy: the mean of its pictures, shape (channels, COLUMNS).
+
+    A column that a capture does not show keeps the mean of those that did.
+    """
 
     count: int = 0
-    mean: FloatArray = field(default_factory=lambda: np.zeros((0, len(SHAFT_ORDERS))))
+    mean: FloatArray = field(default_factory=lambda: np.zeros((0, COLUMNS)))
 
-    def learn(self, amplitudes_mm_s: FloatArray) -> None:
-        """Take in the order amplitudes of one healthy capture, shape (channels, orders)."""
-        logs = np.log10(np.maximum(amplitudes_mm_s, 1e-6))
-        self.count += 1
-        self.mean = logs.copy() if self.count == 1 else self.mean + (logs - self.mean) / self.count
+    def learn(self, picture: FloatArray) -> None:
+        """Take in the picture of one healthy capture; one of another shape begins anew."""
+        self.count = self.count + 1 if self.mean.shape == picture.shape else 1
+        self.mean = picture.copy() if self.count == 1 else _towards(self.mean, picture, 1.0 / self.count)
+
+
+@dataclass(slots=True)
+class EvidenceLedger:
+    """What the last captures of a point showed together: chance falls with every capture, what is there stays.
+
+    Forget it (a new one) when the machine was repaired, the sensor moved or a new series of captures begins.
+
+    Attributes:
+        count: How many captures the mean is worth, at most MEMORY.
+        mean: Mean picture, shape (channels, COLUMNS).
+    """
+
+    count: float = 0.0
+    mean: FloatArray = field(default_factory=lambda: np.zeros((0, COLUMNS)))
+
+    def take(self, picture: FloatArray) -> None:
+        """Add the picture of one capture; another number of channels begins anew."""
+        if self.mean.shape != picture.shape:
+            self.count = 0.0
+        self.count = min(self.count + 1.0, float(MEMORY))
+        self.mean = picture.copy() if self.count == 1.0 else _towards(self.mean, picture, 1.0 / self.count)
+
+
+def _towards(mean: FloatArray, picture: FloatArray, share: float) -> FloatArray:
+    moved = mean + share * (picture - mean)
+    return np.where(np.isfinite(moved), moved, np.where(np.isfinite(picture), picture, mean))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Findings:
-    """What one capture shows.
+    """What one capture shows, or several together.
 
     Attributes:
         ranked: Causes, best first; `unknown` takes what no cause explains.
@@ -80,8 +136,10 @@ class Findings:
         spectrum_g: Amplitudes, g.
         envelope_hz: Lines of the envelope spectrum of that axis.
         envelope_g: Amplitudes, g.
-        envelope_band_hz: Demodulated band.
+        envelope_band_hz: Demodulated band: where the best cause's rhythm stands out most.
         lines: Where theory expects what, for cursors.
+        nats: Log evidence of every cause against nothing being wrong, without how common it is.
+        vector: The evidence as labels teach it (`label_knowledge`); None without a healthy picture.
     """
 
     ranked: tuple[Diagnosis, ...]
@@ -93,35 +151,29 @@ class Findings:
     envelope_g: FloatArray
     envelope_band_hz: tuple[float, float]
     lines: tuple[FaultLine, ...]
+    nats: Mapping[str, float] = field(default_factory=dict)
+    vector: FloatArray | None = None
 
 
-@dataclass(slots=True)
-class _Family:
-    """One cause on one axis."""
+def picture_of(acceleration_g: FloatArray, *, sample_rate_hz: float, facts: MachineFacts) -> FloatArray:
+    """Read the picture that a healthy reference learns, shape (channels, COLUMNS).
 
-    label: str
-    axis: int
-    strength_db: float
-    lines: list[LineEvidence]
-    sidebands: list[LineEvidence]
-
-
-def order_amplitudes_mm_s(
-    acceleration_g: FloatArray, *, sample_rate_hz: float, shaft_hz: float | None
-) -> FloatArray | None:
-    """Velocity amplitudes (peak, mm/s) at the shaft's orders, shape (channels, orders).
-
-    None when the speed is unknown or the capture too short to tell the orders apart.
+    Raises:
+        WindowError: The capture cannot be transformed.
     """
-    samples = acceleration_g.shape[1]
-    line_hz = sample_rate_hz / samples
-    if shaft_hz is None or shaft_hz < MIN_LINES_PER_ORDER * line_hz:
-        return None
-    out = np.zeros((acceleration_g.shape[0], len(SHAFT_ORDERS)))
-    for axis, signal in enumerate(acceleration_g):
-        frequency, amplitude = amplitude_spectrum(signal, sample_rate_hz=sample_rate_hz)
-        out[axis] = _orders_of(frequency, amplitude, shaft_hz)
-    return out
+    return _read(acceleration_g, sample_rate_hz, facts).picture
+
+
+def order_amplitudes_mm_s(acceleration_g: FloatArray, *, sample_rate_hz: float, shaft_hz: float | None) -> FloatArray:
+    """Read the picture of a machine of which nothing but the speed is known; see `picture_of`."""
+    return picture_of(acceleration_g, sample_rate_hz=sample_rate_hz, facts=MachineFacts(shaft_hz))
+
+
+def _read(acceleration_g: FloatArray, sample_rate_hz: float, facts: MachineFacts) -> Reading:
+    return read_capture(
+        acceleration_g, sample_rate_hz=sample_rate_hz, shaft_hz=facts.shaft_hz, gear_teeth=facts.gear_teeth,
+        line_frequency_hz=facts.line_frequency_hz,
+    )  # fmt: skip
 
 
 def diagnose(
@@ -130,225 +182,169 @@ def diagnose(
     sample_rate_hz: float,
     facts: MachineFacts,
     reference: OrderReference | None = None,
+    ledger: EvidenceLedger | None = None,
+    knowledge: LabelKnowledge | None = None,
+    suspected: bool = False,
 ) -> Findings:
-    """Read one capture.
+    """Read one capture, and judge it with those before it.
 
     Args:
         acceleration_g: Shape (channels, samples), g, finite and not constant.
         sample_rate_hz: Samples a second.
-        facts: Speed and geometry; without them the answer is `unknown`.
-        reference: Healthy order amplitudes of the point; without them shaft causes are not judged.
+        facts: Speed and geometry.
+        reference: The point when healthy; without it shaft causes are not judged.
+        ledger: What the captures before this one showed; this one is added. None judges the capture alone.
+        knowledge: What labels taught; None judges by physics alone.
+        suspected: Whether the point's score exceeds its limit.
 
     Returns:
         Causes with confidences that sum to at most 1, and what they rest on.
+
+    Raises:
+        WindowError: The capture cannot be transformed.
     """
-    rates = _bearing_rates_hz(facts)
-    spectra = []
-    families: list[_Family] = []
-    for axis, signal in enumerate(acceleration_g):
-        band = select_band(signal, sample_rate_hz, fault_frequencies_hz=[r for k, r in rates.items() if k != "cage"])
-        envelope_hz, envelope_g = envelope_spectrum(signal, sample_rate_hz=sample_rate_hz, band_hz=band.edges_hz)
-        frequency_hz, spectrum_g = amplitude_spectrum(signal, sample_rate_hz=sample_rate_hz)
-        spectra.append((frequency_hz, spectrum_g, envelope_hz, envelope_g, band.edges_hz))
-        log_hz, log_envelope = envelope_spectrum(
-            signal, sample_rate_hz=sample_rate_hz, band_hz=band.edges_hz, logarithmic=True
-        )
-        families += _bearing_families(axis, envelope_hz, envelope_g, rates, facts)
-        families += _bearing_families(axis, log_hz, log_envelope, rates, facts)
-        families += _shaft_families(axis, frequency_hz, spectrum_g, facts, reference)
-    best: dict[str, _Family] = {}
-    for family in families:
-        if family.label not in best or family.strength_db > best[family.label].strength_db:
-            best[family.label] = family
-    ranked = _rank({label: family.strength_db for label, family in best.items()})
+    reading = _read(acceleration_g, sample_rate_hz, facts)
+    now, count = reading.picture, 1.0
+    if ledger is not None:
+        ledger.take(reading.picture)
+        now, count = ledger.mean, ledger.count
+    healthy = reference.mean if reference is not None and reference.count >= MIN_REFERENCE else None
+    best = weigh(now, count, facts, healthy, reference.count if reference is not None else 0)
+    nats = {label: cause.nats for label, cause in best.items()}
+    vector = evidence_vector(nats, now, healthy)
+    taught = knowledge.adds_nats(vector) if knowledge is not None else {}
+    ranked = rank(nats, suspected=suspected, taught=taught)
     top = best.get(ranked[0].label)
-    axis = top.axis if top else int(np.argmax([spectrum[1].max() for spectrum in spectra]))
-    frequency_hz, spectrum_g, envelope_hz, envelope_g, band_hz = spectra[axis]
+    axis = top.axis if top else int(np.argmax(now[:, _LOUD]))
+    envelope_hz, envelope_g, band_hz = _envelope(acceleration_g[axis], reading, axis, top, facts)
+    told = sentences(
+        ranked, best, bearing_named=facts.orders is not None, speed_known=facts.shaft_hz is not None, captures=count
+    )
+    lines: tuple[FaultLine, ...] = ()
+    if facts.shaft_hz is not None:
+        lines = cursors(best, orders=facts.orders, shaft_hz=facts.shaft_hz, gear_teeth=facts.gear_teeth)
     return Findings(
-        ranked, _sentences(ranked, best, facts), axis, frequency_hz, spectrum_g, envelope_hz, envelope_g, band_hz,
-        _cursors(rates, best, facts),
+        ranked, told, axis,
+        line_frequencies_hz(acceleration_g.shape[1], sample_rate_hz), reading.amplitude_g[axis],
+        envelope_hz, envelope_g, band_hz, lines,
+        nats, vector,
     )  # fmt: skip
 
 
-def _bearing_rates_hz(facts: MachineFacts) -> dict[str, float]:
-    if facts.orders is None or facts.shaft_hz is None:
-        return {}
-    o, shaft = facts.orders, facts.shaft_hz
-    return {"outer": o.bpfo * shaft, "inner": o.bpfi * shaft, "ball": 2.0 * o.bsf * shaft, "cage": o.ftf * shaft}
+def weigh(
+    now: FloatArray, count: float, facts: MachineFacts, healthy: FloatArray | None, healthy_count: int
+) -> dict[str, Cause]:
+    """Weigh every cause on every axis; the axis on which a cause shows most speaks for it.
 
-
-def _bearing_families(
-    axis: int, envelope_hz: FloatArray, envelope_g: FloatArray, rates: Mapping[str, float], facts: MachineFacts
-) -> list[_Family]:
-    families = []
-    for label, rate in rates.items():
-        try:
-            found = find_family(envelope_hz, envelope_g, rate, harmonics=HARMONICS)
-            spacing = {"inner": facts.shaft_hz, "ball": rates["cage"]}.get(label)
-            sidebands = sideband_prominence(envelope_hz, envelope_g, rate, spacing, pairs=1) if spacing else []
-        except VibrationError:  # the rate lies outside what so short a capture can show
+    Args:
+        now: Mean picture, shape (channels, COLUMNS).
+        count: Of how many captures.
+        facts: Speed and geometry.
+        healthy: Mean picture when sound, or None.
+        healthy_count: Of how many captures.
+    """
+    if healthy is not None and healthy.shape != now.shape:
+        healthy = None
+    causes: list[Cause] = []
+    tries = math.log(len(now))  # the best of so many axes is taken
+    for axis, picture in enumerate(now):
+        row = _row(picture, count, None if healthy is None else healthy[axis], healthy_count, facts)
+        if row is None:
             continue
-        strength = found.strength_db
-        if strength:
-            strength += SIDEBAND_SHARE * family_strength_db([s for s in sidebands if s.resolved])
-        families.append(_Family(label, axis, strength, list(found.lines), sidebands))
-    return families
+        knocking = impulsiveness(picture, None if healthy is None else healthy[axis])
+        if facts.orders is None:
+            found = searched_causes(row, axis, knocking)
+        else:
+            found = _at_the_right_speed(row, axis, facts.orders, knocking)
+        for cause in found:
+            cause.nats -= tries
+        causes += found
+    causes += shaft_causes(now, healthy, facts.line_frequency_hz)
+    best: dict[str, Cause] = {}
+    for cause in causes:
+        if cause.label not in best or cause.nats > best[cause.label].nats:
+            best[cause.label] = cause
+    return best
 
 
-def _orders_of(frequency_hz: FloatArray, amplitude_g: FloatArray, shaft_hz: float) -> FloatArray:
-    line_hz = float(frequency_hz[1])
-    out = np.zeros(len(SHAFT_ORDERS))
-    for i, order in enumerate(SHAFT_ORDERS):
-        at_hz = order * shaft_hz
-        reach = max(1, int(np.ceil(0.02 * at_hz / line_hz)))
-        centre = round(at_hz / line_hz)
-        window = amplitude_g[max(1, centre - reach) : centre + reach + 1]
-        if window.size and at_hz > line_hz:
-            out[i] = sine_velocity_mm_s(float(window.max()), at_hz)
-    return out
+def _at_the_right_speed(row: RhythmRow, axis: int, orders: FaultOrders, knocking: float) -> list[Cause]:
+    share = speed_share(row, orders)
+    if not share:
+        return bearing_causes(row, axis, orders, knocking)
+    at = 1.0 + share
+    moved = FaultOrders(orders.bpfo * at, orders.bpfi * at, orders.bsf * at, orders.ftf * at)
+    found = bearing_causes(row, axis, moved, knocking)
+    for cause in found:
+        cause.nats -= SPEED_WRONG_NATS
+        text = f"a race's rhythm says that the shaft turns {100 * share:+.1f} % off the speed we were told"
+        cause.notes.append(Note(text, round(100 * share, 1), "%", speaks_for=True))
+    return found
 
 
-def _half_orders(frequency_hz: FloatArray, spectrum_g: FloatArray, shaft_hz: float) -> list[LineEvidence]:
+def rank(
+    nats: Mapping[str, float], *, suspected: bool = False, taught: Mapping[str, float] | None = None
+) -> tuple[Diagnosis, ...]:
+    """Turn log evidence into confidences, best first; they sum to at most 1.
+
+    Args:
+        nats: Log evidence of each cause from physics.
+        suspected: Whether the point's score exceeds its limit.
+        taught: What labels add to each cause and to `unknown`.
+    """
+    taught = taught or {}
+    odds = {
+        label: COMMON_NATS[label] + value + SUSPECTED_NATS * suspected + taught.get(label, 0.0)
+        for label, value in nats.items()
+    }
+    odds["unknown"] = taught.get("unknown", 0.0)
+    highest = max(odds.values())
+    total = sum(math.exp(value - highest) for value in odds.values())
+    shares = {label: math.exp(value - highest) / total for label, value in odds.items()}
+    ranked = sorted(shares.items(), key=lambda item: -item[1])
+    return tuple(
+        Diagnosis(label=label, confidence=math.floor(1000 * s) / 1000) for label, s in ranked if s >= MIN_SHARE
+    )
+
+
+_LOUD = COLUMNS - 1
+
+
+def _row(
+    picture: FloatArray, count: float, healthy: FloatArray | None, healthy_count: int, facts: MachineFacts
+) -> RhythmRow | None:
+    width, reach, independent = (float(picture[column]) for column in (LINE_ORDERS, REACH_ORDERS, INDEPENDENT))
+    if not (math.isfinite(width) and math.isfinite(reach)):
+        return None
+    level = np.nan_to_num(picture[RHYTHM], nan=0.0)
+    sound = None if healthy is None else np.nan_to_num(healthy[RHYTHM], nan=0.0)
+    if sound is not None and facts.orders is not None:
+        sound = np.minimum(sound, FORGIVEN_DB)
+    share = 1.0 / count + (1.0 / healthy_count if sound is not None and healthy_count else 0.0)
+    known_sound = sound is not None or not facts.shaft_hz  # what hums when sound is in the healthy picture
+    hum = () if known_sound else tuple(hz / (facts.shaft_hz or 1.0) for hz in HUM_HZ)
+    return RhythmRow(level, sound, width, reach, noise_db(independent) * math.sqrt(share), hum)
+
+
+def _envelope(
+    signal_g: FloatArray, reading: Reading, axis: int, top: Cause | None, facts: MachineFacts
+) -> tuple[FloatArray, FloatArray, tuple[float, float]]:
+    """Demodulate the band in which the best cause's first line stands highest, else the most impulsive one."""
+    half_hz = reading.capture.sample_rate_hz / 2.0
+    band_hz = (0.15 * half_hz, 0.9 * half_hz)
+    rhythm = reading.rhythm
+    if rhythm is not None:
+        number = int(np.argmax(rhythm.impulsiveness[axis]))
+        families = list(top.families.values()) if top is not None else []
+        if families and facts.shaft_hz:
+            line = round(families[0].orders[0] * (1.0 + families[0].slip) * facts.shaft_hz / rhythm.line_hz)
+            if 1 <= line < rhythm.power.shape[2] - 1:
+                number = int(np.argmax(rhythm.power[axis, :, line - 1 : line + 2].max(axis=1)))
+        low, high = rhythm.bands_hz[number]
+        band_hz = (float(low), float(min(high, 0.499 * reading.capture.sample_rate_hz)))
     try:
-        wanted = [round(2 * order) for order in SHAFT_ORDERS]
-        return harmonic_prominence(frequency_hz, spectrum_g, shaft_hz / 2.0, harmonics=wanted)
-    except VibrationError:  # too slow a shaft for so short a capture
-        return []
-
-
-def _velocity_share(frequency_hz: FloatArray, spectrum_g: FloatArray, amplitudes_mm_s: FloatArray) -> float:
-    """How much of the velocity below 1 kHz the shaft's lines carry; impacts raise every line, a shaft fault these."""
-    band = (frequency_hz >= 10.0) & (frequency_hz <= 1000.0)
-    if not band.any():
-        return 0.0
-    velocity = velocity_spectrum(frequency_hz[band], spectrum_g[band])
-    total = float(np.sum(velocity**2)) / HANN_NOISE_BANDWIDTH_LINES
-    return min(1.0, float(np.sum(amplitudes_mm_s**2)) / total) if total > 0 else 0.0
-
-
-def _shaft_families(
-    axis: int,
-    frequency_hz: FloatArray,
-    spectrum_g: FloatArray,
-    facts: MachineFacts,
-    reference: OrderReference | None,
-) -> list[_Family]:
-    line_hz = float(frequency_hz[1])
-    if facts.shaft_hz is None or facts.shaft_hz < MIN_LINES_PER_ORDER * line_hz:
-        return []
-    if reference is None or reference.count == 0 or axis >= len(reference.mean):
-        return []
-    amplitudes = _orders_of(frequency_hz, spectrum_g, facts.shaft_hz)
-    growth_db = 20.0 * (np.log10(np.maximum(amplitudes, 1e-6)) - reference.mean[axis])
-    standing = {line.order / 2.0 for line in _half_orders(frequency_hz, spectrum_g, facts.shaft_hz) if line.stands_out}
-    share = _velocity_share(frequency_hz, spectrum_g, amplitudes)
-    above = {
-        order: share * max(0.0, float(db) - GROWTH_DB) if order in standing else 0.0
-        for order, db in zip(SHAFT_ORDERS, growth_db, strict=True)
-    }
-    strength = {
-        "imbalance": max(0.0, above[1.0] - max(above[2.0], above[3.0])),
-        "misalignment": max(0.0, above[2.0] - 0.5 * above[0.5] - 0.5 * above[4.0]),
-        "looseness": min(sorted((above[o] for o in (0.5, 1.5, 2.5, 3.0, 4.0, 5.0, 6.0)), reverse=True)[:4]),
-    }
-    return [_Family(label, axis, db, [], []) for label, db in strength.items()]
-
-
-def _rank(strength_db: Mapping[str, float]) -> tuple[Diagnosis, ...]:
-    weights = {label: min(db, MAX_DB) ** 2 for label, db in strength_db.items() if db > 0}
-    total = sum(weights.values()) + DOUBT_DB**2
-    weights["unknown"] = DOUBT_DB**2
-    ranked = sorted(weights.items(), key=lambda item: -item[1])
-    return tuple(Diagnosis(label=label, confidence=round(w / total, 3)) for label, w in ranked if w / total >= 0.01)
-
-
-def _prominence_db(line: LineEvidence) -> float:
-    return round(float(np.nan_to_num(min(line.prominence_db, MAX_DB), nan=0.0)), 1)
-
-
-def _sentences(ranked: tuple[Diagnosis, ...], best: Mapping[str, _Family], facts: MachineFacts) -> tuple[Finding, ...]:
-    findings: list[Finding] = []
-    label = ranked[0].label
-    family = best.get(label)
-    if family is not None and family.lines:
-        standing = [line for line in family.lines if line.stands_out]
-        if standing:
-            first = max(standing, key=lambda line: line.prominence)
-            findings.append(
-                Finding(
-                    label=label, speaks_for=True, value=_prominence_db(first), unit="dB",
-                    text=f"{len(standing)} of {len(family.lines)} {label_name(label)} lines stand out of the envelope, "
-                    f"the strongest at {first.found_hz:.1f} Hz ({100 * first.deviation_share:+.1f} % from theory), "
-                    f"{_prominence_db(first):.0f} dB above its surroundings",
-                )
-            )  # fmt: skip
-        sides = [line for line in family.sidebands if line.stands_out and line.resolved]
-        if label in {"inner", "ball"}:
-            spacing = "shaft speed" if label == "inner" else "cage speed"
-            findings.append(
-                Finding(
-                    label=label, speaks_for=bool(sides), value=float(len(sides)), unit="",
-                    text=f"sidebands at {spacing} {'are' if sides else 'are not'} seen beside it",
-                )
-            )  # fmt: skip
-        silent = [line for line in family.lines if not line.stands_out]
-        if silent and standing:
-            findings.append(
-                Finding(
-                    label=label, speaks_for=False, value=float(len(silent)), unit="",
-                    text=f"harmonics {', '.join(str(line.order) for line in silent)} do not stand out",
-                )
-            )  # fmt: skip
-    elif family is not None:
-        findings.append(
-            Finding(
-                label=label, speaks_for=True, value=round(family.strength_db, 1), unit="dB",
-                text=f"shaft lines of {label_name(label)} have grown by {family.strength_db + GROWTH_DB:.0f} dB over "
-                "the healthy baseline",
-            )
-        )  # fmt: skip
-    for other in ranked[1:3]:
-        if other.label not in {"unknown", label}:
-            findings.append(
-                Finding(
-                    label=other.label, speaks_for=True, value=other.confidence, unit="",
-                    text=f"{label_name(other.label)} is also possible ({other.confidence:.0%})",
-                )
-            )  # fmt: skip
-    if facts.orders is None:
-        findings.append(
-            Finding(
-                label="unknown",
-                speaks_for=False,
-                text="bearing not named: its fault lines cannot be looked for; enter the bearing",
-            )
+        frequency_hz, envelope_g = envelope_spectrum(
+            signal_g, sample_rate_hz=reading.capture.sample_rate_hz, band_hz=band_hz
         )
-    if facts.shaft_hz is None:
-        findings.append(
-            Finding(
-                label="unknown",
-                speaks_for=False,
-                text="shaft speed not known: no order can be placed; enter the nameplate speed",
-            )
-        )
-    return tuple(findings)
-
-
-def _cursors(rates: Mapping[str, float], best: Mapping[str, _Family], facts: MachineFacts) -> tuple[FaultLine, ...]:
-    names = {"outer": "BPFO", "inner": "BPFI", "ball": "2xBSF", "cage": "FTF"}
-    cursors = []
-    for label, rate in rates.items():
-        family = best.get(label)
-        strongest = max(family.lines, key=lambda line: line.prominence) if family and family.lines else None
-        cursors.append(
-            FaultLine(
-                name=names[label], frequency_hz=rate, harmonics=HARMONICS,
-                found_hz=strongest.found_hz / strongest.order if strongest else None,
-                prominence_db=_prominence_db(strongest) if strongest else None,
-            )
-        )  # fmt: skip
-    if facts.shaft_hz is not None:
-        cursors.append(FaultLine(name="1x", frequency_hz=facts.shaft_hz, harmonics=HARMONICS))
-        if facts.gear_teeth:
-            cursors.append(FaultLine(name="GMF", frequency_hz=facts.gear_teeth * facts.shaft_hz, harmonics=2))
-    return tuple(cursors)
+    except VibrationError:  # too short for any band
+        return np.zeros(2), np.zeros(2), band_hz
+    return frequency_hz, envelope_g, band_hz

@@ -46,6 +46,7 @@ def reason(
     ranked: tuple[Diagnosis, ...],
     findings: tuple[Finding, ...],
     shares: tuple[Contribution, ...],
+    rpm: float | None = None,
 ) -> str:
     """Say in one sentence why this point needs attention."""
     parts = []
@@ -55,9 +56,7 @@ def reason(
     if score is not None and limit and score >= limit:
         where = ""
         if shares:
-            first = shares[0]
-            band = f"{first.low_hz:.0f} and {first.high_hz:.0f} Hz on axis {first.axis + 1}"
-            where = f", most of it {first.name} between {band}"
+            where = f", most of it {_said(shares[0], rpm)}"
         parts.append(f"vibration pattern {score / limit:.1f} times its healthy limit{where}")
     if zone in {"C", "D"} and velocity_mm_s is not None:
         meaning = "allowed for a limited time only" if zone == "C" else "may cause damage"
@@ -66,3 +65,16 @@ def reason(
         return "Back within its healthy limits"
     text = "; ".join(parts)
     return text[0].upper() + text[1:]
+
+
+def _said(share: Contribution, rpm: float | None) -> str:
+    """One contribution as a fitter reads it: what moved which way, where in Hz and in orders, on which axis."""
+    kind, _, way = share.name.partition(" ")
+    what = {"level": "the level of a broad band", "envelope": "impacts (envelope)"}.get(kind, "a narrow band")
+    if share.low_hz is None or share.high_hz is None:
+        return f"{what} {way} on axis {share.axis + 1}"
+    orders = ""
+    if rpm:
+        shaft_hz = rpm / 60.0
+        orders = f" ({share.low_hz / shaft_hz:.1f} to {share.high_hz / shaft_hz:.1f} x shaft speed)"
+    return f"{what} {way} between {share.low_hz:.0f} and {share.high_hz:.0f} Hz{orders} on axis {share.axis + 1}"

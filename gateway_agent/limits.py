@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import stdtrit
 
-from gateway_agent.baseline import Baseline, score_of
+from gateway_agent.baseline import Baseline, Detector, score_of
 from schemas.variation import PLAYED_CAPTURES, HealthyPrior
 
 FloatArray = NDArray[np.float64]
@@ -43,19 +43,19 @@ class Limit:
     captures: int
 
 
-def held_back_log_scores(features: FloatArray, expected: FloatArray) -> FloatArray:
+def held_back_log_scores(features: FloatArray, expected: FloatArray, detector: Detector = score_of) -> FloatArray:
     """Log scores of captures (n >= 2, channels, F), each held back, in blocks in time, from the baseline."""
     count = len(features)
     logs = np.empty(count)
     for fold in np.array_split(np.arange(count), min(count, MAX_FOLDS)):
         baseline = Baseline.learn(np.delete(features, fold, axis=0), expected)
-        logs[fold] = [log_score(baseline.standardise(features[i])) for i in fold]
+        logs[fold] = [log_score(baseline.standardise(features[i]), detector) for i in fold]
     return logs
 
 
-def log_score(z: FloatArray) -> float:
+def log_score(z: FloatArray, detector: Detector = score_of) -> float:
     """Natural logarithm of the score of one standardised capture (channels, F)."""
-    return math.log(max(score_of(z), 1e-9))
+    return math.log(max(detector(z), 1e-9))
 
 
 def independent(logs: FloatArray) -> float:

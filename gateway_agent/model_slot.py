@@ -11,11 +11,13 @@ import numpy as np
 import onnxruntime as ort
 from numpy.typing import NDArray
 
-from schemas.errors import ReleaseRejected, TensorsRejected
+from gateway_agent.prognosis_lives import LivesKnowledge
+from schemas.errors import RejectedInput, ReleaseRejected, TensorsRejected
 from schemas.feature_layout import FEATURE_LAYOUT
+from schemas.lives import read_lives_file
 from schemas.model_errors import ModelError
 from schemas.onnx_inspect import ModelFacts, check_model
-from schemas.release import GOLDEN_TOLERANCE, SCORE, TRAIN_STEP, VARIATION, Release
+from schemas.release import GOLDEN_TOLERANCE, LIVES, SCORE, TRAIN_STEP, VARIATION, Release
 from schemas.variation import Variation
 from vibration.features import MODEL_FEATURES
 
@@ -68,6 +70,7 @@ class _Live:
     session: Any
     batch: int
     variation: Variation
+    lives: LivesKnowledge
 
 
 class ModelSlot:
@@ -93,6 +96,12 @@ class ModelSlot:
         """How healthy machines vary, as the release in use knows it."""
         live = self._live
         return live.variation if live else Variation()
+
+    @property
+    def lives(self) -> LivesKnowledge:
+        """How machines wear out, as the release in use knows it."""
+        live = self._live
+        return live.lives if live else LivesKnowledge.none()
 
     def load(self, release: Release) -> None:
         """Take a release into use, or leave everything as it is.
@@ -143,18 +152,19 @@ def _prepare(release: Release) -> _Live:
         raise
     except Exception as error:  # onnxruntime has no common base for what its C++ throws
         raise ReleaseRejected("cannot_run", f"release {release.version} cannot run: {error}") from error
-    return _Live(release, theta, session, batch, _read_variation(release))
+    return _Live(release, theta, session, batch, *_read_knowledge(release))
 
 
-def _read_variation(release: Release) -> Variation:
-    packed = release.files.get(VARIATION)
-    if packed is None:
-        return Variation()
+def _read_knowledge(release: Release) -> tuple[Variation, LivesKnowledge]:
+    variation, lives = release.files.get(VARIATION), release.files.get(LIVES)
     try:
-        return Variation.unpack(packed)
-    except TensorsRejected as error:
+        return (
+            Variation() if variation is None else Variation.unpack(variation),
+            LivesKnowledge.none() if lives is None else LivesKnowledge(read_lives_file(lives)),
+        )
+    except RejectedInput as error:
         raise ReleaseRejected(
-            error.reason, f"{VARIATION} of release {release.version} cannot be used: {error}"
+            error.reason, f"knowledge of release {release.version} cannot be used: {error}"
         ) from error
 
 

@@ -13,7 +13,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from gateway_agent.baseline import ANCHOR_ERRORS, MAX_DRIFT_DECADES, WEIGHTS, Baseline, expected_variance, score_of
+from gateway_agent.baseline import (
+    ANCHOR_ERRORS,
+    MAX_DRIFT_DECADES,
+    WEIGHTS,
+    Baseline,
+    Detector,
+    expected_variance,
+    score_of,
+)
 from gateway_agent.limits import MIN_CAPTURES, Limit, held_back_log_scores, limit_from
 from schemas.container import array_blob, blob_array
 from schemas.variation import HealthyPrior
@@ -27,6 +35,8 @@ MAX_STATES = 16
 # itself explains: resonances are met or left. Vibration velocity grows with speed, its power with the square.
 NEW_STATE_DECADES = 0.6
 POWER_OF_SPEED = 2.0
+PROMISE_STEP = 0.05
+MOST_WIDENED = 1.5
 NEWCOMER_CAPTURES = 10  # of a new state; until then everything below the limit teaches, not only the beyond doubt
 MIN_GROUP = 3
 RESTLESS = 4.0  # times the scatter the fleet expects: no single healthy state scatters so
@@ -63,6 +73,7 @@ class State:
         limit: From which score on it is left.
         captures: Seen in this state; commissioning included.
         inherited: It was never commissioned.
+        widened: By how much single exceedings have shown the limit to be too tight, a factor from 1.
     """
 
     told: Told
@@ -70,6 +81,25 @@ class State:
     limit: Limit
     captures: int
     inherited: bool = False
+    widened: float = 1.0
+
+    @property
+    def threshold(self) -> float:
+        """Score from which on a capture exceeds."""
+        return self.limit.score * self.widened
+
+    def keep_promise(self, *, odd: bool) -> None:
+        """Move the limit until as many single captures exceed it as stated (Robbins & Monro 1951).
+
+        Commissioning sees days, a machine's healthy life has seasons. What exceeds again and again is no oddity and
+        moves nothing; nor does the limit ever go below what commissioning set, or above `MOST_WIDENED` times it.
+
+        Args:
+            odd: Whether this capture ended a single exceeding; else it is one that did not exceed.
+        """
+        rate = self.limit.false_alarm_rate
+        step = PROMISE_STEP * ((1.0 - rate) if odd else -rate)
+        self.widened = min(MOST_WIDENED, max(1.0, self.widened * math.exp(step)))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -91,7 +121,7 @@ class OperatingStates:
     @classmethod
     def commission(
         cls, features: FloatArray, told: Sequence[Told], prior: HealthyPrior, layout: tuple[float, int], *,
-        false_alarm_rate: float,
+        false_alarm_rate: float, detector: Detector = score_of,
     ) -> "OperatingStates":  # fmt: skip
         """Learn from healthy captures.
 
@@ -101,13 +131,16 @@ class OperatingStates:
             prior: What the fleet expects of this layout.
             layout: Sample rate in Hz and samples.
             false_alarm_rate: Stated share of single healthy captures above a limit.
+            detector: What scores a standardised capture.
 
         Raises:
             ValueError: Fewer than MIN_CAPTURES captures.
         """
         made = cls()
         expected = expected_variance(prior, *layout)
-        everything = held_back_log_scores(features, expected) if len(features) >= MIN_CAPTURES else np.zeros(0)
+        everything = (
+            held_back_log_scores(features, expected, detector) if len(features) >= MIN_CAPTURES else np.zeros(0)
+        )
         common = limit_from(everything, prior, false_alarm_rate=false_alarm_rate)  # raises when there are too few
         for condition, members in _conditions(told):
             for group in made._groups(features[members], expected):
@@ -115,7 +148,7 @@ class OperatingStates:
                 baseline = Baseline.learn(features[chosen], expected)
                 limit = common
                 if len(chosen) >= MIN_CAPTURES:
-                    logs = held_back_log_scores(features[chosen], expected)
+                    logs = held_back_log_scores(features[chosen], expected, detector)
                     limit = limit_from(logs, prior, false_alarm_rate=false_alarm_rate)
                 made.states.append(State(condition, baseline, limit, len(chosen)))
                 restless = _restlessness(features[chosen], expected) if len(chosen) >= MIN_GROUP else 0.0
@@ -137,7 +170,7 @@ class OperatingStates:
         """That of the state seen most."""
         return self.states[0].limit
 
-    def read(self, features: FloatArray, told: Told) -> Reading:
+    def read(self, features: FloatArray, told: Told, detector: Detector = score_of) -> Reading:
         """Hold a capture (channels, F) against the states it may be in; the one it fits best counts."""
         near = [state for state in self.states if state.told.same(told)]
         if not near:
@@ -145,8 +178,8 @@ class OperatingStates:
         best: Reading | None = None
         for state in near:
             z = state.baseline.standardise(features)
-            score = score_of(z)
-            if best is None or score / state.limit.score < best.score / best.state.limit.score:
+            score = detector(z)
+            if best is None or score / state.threshold < best.score / best.state.threshold:
                 best = Reading(state, z, score)
         assert best is not None
         return best
@@ -156,17 +189,18 @@ class OperatingStates:
         state = reading.state
         state.captures += 1
         newcomer = state.inherited and state.captures <= NEWCOMER_CAPTURES
-        if reading.score > (state.limit.score if newcomer else state.limit.follow_score):
+        if reading.score > (state.threshold if newcomer else state.limit.follow_score):
             return False
         state.baseline.follow(features)
         return True
 
     def recalibrate(
-        self, features: FloatArray, told: Sequence[Told], prior: HealthyPrior, layout: tuple[float, int]
-    ) -> None:
+        self, features: FloatArray, told: Sequence[Told], prior: HealthyPrior, layout: tuple[float, int],
+        detector: Detector = score_of,
+    ) -> None:  # fmt: skip
         """The fleet knows more now: limits from the same captures, baselines stay as they have followed."""
         fresh = OperatingStates.commission(
-            features, told, prior, layout, false_alarm_rate=self.limit.false_alarm_rate
+            features, told, prior, layout, false_alarm_rate=self.limit.false_alarm_rate, detector=detector
         )  # fmt: skip
         for state in self.states:
             match = min(fresh.states, key=lambda other: other.told.apart(state.told))
@@ -184,7 +218,7 @@ class OperatingStates:
             meta.append(
                 {
                     "rpm": state.told.rpm, "load": state.told.load, "captures": state.captures,
-                    "inherited": state.inherited, "freedom": b.freedom,
+                    "inherited": state.inherited, "widened": state.widened, "freedom": b.freedom,
                     "arrays": arrays,
                     "limit": [limit.score, limit.follow_score, limit.false_alarm_rate, limit.captures],
                 }
@@ -201,7 +235,9 @@ class OperatingStates:
             }
             baseline = Baseline(freedom=each["freedom"], **arrays)
             told = Told(each["rpm"], each["load"])
-            states.append(State(told, baseline, Limit(*each["limit"]), each["captures"], each["inherited"]))
+            states.append(
+                State(told, baseline, Limit(*each["limit"]), each["captures"], each["inherited"], each["widened"])
+            )
         return cls(states, list(meta["remarks"]))
 
     def _groups(self, features: FloatArray, expected: FloatArray) -> list[NDArray[np.intp]]:

@@ -1,37 +1,42 @@
-"""This file knows one measurement point: what it has learnt, what it thinks of a capture, and which alarm stands.
+"""This file knows one measurement point: what it thinks of a capture, and which alarm stands.
 
-Pure: captures and model scores in, records out. Blocks of ISO 13374: data manipulation comes in as features, here
-are state detection (baseline, limit), health assessment (zone, diagnosis) and the alarm.
+Pure: captures in, records out. Blocks of ISO 13374: data manipulation comes in as features, here are state detection
+(operating states, limits, changed sensors), health assessment (zone, diagnosis), prognosis and the alarm. What the
+point has learnt is in `commissioned`.
 """
 
-import math
 from collections import deque
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from gateway_agent.alarm import AlarmChange, AlarmLogic, Judged, Severity
-from gateway_agent.baseline import Rows, model_rows
-from gateway_agent.diagnosis import Findings, MachineFacts, OrderReference, diagnose, order_amplitudes_mm_s
+from gateway_agent.baseline import Rows, model_rows, score_of
+from gateway_agent.commissioned import Commissioned, told_with
+from gateway_agent.diagnosis import EvidenceLedger, Findings, MachineFacts, diagnose, picture_of
 from gateway_agent.explanation import contributions
 from gateway_agent.limits import MIN_CAPTURES
-from gateway_agent.operating_states import OperatingStates, Reading, Told
-from gateway_agent.point_reports import STATISTIC, alarm_by_hand, alarm_of, evidence_of, health_of
+from gateway_agent.mounting_watch import MountingWatch
+from gateway_agent.operating_states import Reading, Told
+from gateway_agent.point_reports import STATISTIC, Read, alarm_by_hand, alarm_of, evidence_of, health_of
+from gateway_agent.prognosis import NoRemainingLife, Prognosis, RemainingLife, levels_db
 from gateway_agent.scoring import Model, StatisticalFallback
+from gateway_agent.sensor_change import SensorChange, looks_loose
 from gateway_agent.session_sums import Session
 from gateway_agent.settings import AlarmSettings, CommissioningSettings
 from schemas.capture import Capture
-from schemas.container import array_blob, blob_array, pack, unpack
+from schemas.container import pack, unpack
 from schemas.messages import Contribution, Evidence, Health, Learning, PointNotice, Record
 from schemas.nameplate import Nameplate
+from schemas.variation import HealthyPrior, Variation
 from vibration.bearing import FaultOrders
 from vibration.detection_features import detection_edges_hz, detection_features
-from vibration.features import MODEL_FEATURES, FeatureKernel
+from vibration.features import FeatureKernel
 from vibration.iso_zones import Nameplate as ZonePlate
 from vibration.iso_zones import ZoneVerdict, zone
-from vibration.quality import ChannelBaseline, Quality, assess_quality, measure_baseline
+from vibration.quality import Quality, assess_quality
 from vibration.spectrum import ISO_BAND_HZ
 from vibration.speed import SpeedEstimate, estimate_speed
 
@@ -47,6 +52,7 @@ QUALITY_HOLD = 3  # captures of the same bad quality until the sensor itself is 
 # as far out as its alert (mean + 3 sigma).
 DANGER_SCORES = 4.0
 LATCH_CONFIDENCE = 0.7  # a bearing fault this sure does not heal: falling vibration is no recovery (stage 4)
+_FAULTS_SEEN_IN_SHAPE = frozenset({"loose", "wrong_gain", "axes_swapped"})
 _NO_FAULT_OF_THE_SENSOR = frozenset({"ok", "machine_stopped"})
 _BEARING = frozenset({"outer", "inner", "ball", "cage"})
 
@@ -75,12 +81,38 @@ class Outcome:
     findings: Findings | None = None
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class _Detected:
+    """State detection of one capture: can it be believed, and is it other than healthy."""
+
+    quality: str
+    detail: str
+    reading: Reading | None = None
+    exceeds: bool = False
+    sensor: SensorChange | None = None
+
+    @property
+    def usable(self) -> bool:
+        return self.quality == "ok"
+
+    @property
+    def score(self) -> float | None:
+        return self.reading.score if self.reading else None
+
+    @property
+    def limit(self) -> float | None:
+        return self.reading.state.threshold if self.reading else None
+
+
 @dataclass(slots=True)
 class PointMonitor:
     """Judges the captures of one point in the order they come.
 
     The model is given by whoever holds it; what a new one knows of the fleet recalibrates the limits from the
     commissioning captures, which stay with the point.
+
+    Attributes:
+        learns: Whether captures may still teach what healthy is; a back-test without commissioning says no.
     """
 
     point: str
@@ -89,17 +121,16 @@ class PointMonitor:
     commissioning: CommissioningSettings
     alarm: AlarmLogic
     model: Model = field(default_factory=StatisticalFallback)
-    shape: tuple[float, int, int] | None = None
-    learnt: list[Rows] = field(default_factory=list)
-    learnt_told: list[Told] = field(default_factory=list)
-    states: OperatingStates = field(default_factory=OperatingStates)
-    channel_levels: tuple[ChannelBaseline, ...] | None = None
-    healthy_rms_g: NDArray[np.float64] | None = None
-    reference: OrderReference = field(default_factory=OrderReference)
+    healthy: Commissioned = field(default_factory=Commissioned)
+    prognosis: Prognosis | None = None
+    ledger: EvidenceLedger = field(default_factory=EvidenceLedger)
+    learns: bool = True
     captures: int = 0
     quality: str = "ok"
     _bad_run: deque[str] = field(default_factory=lambda: deque(maxlen=QUALITY_HOLD))
     _notified: str = "ok"
+    _mounting: MountingWatch = field(default_factory=MountingWatch)
+    _exceeding: int = 0
     _since_dump: int = 0
     _last_look: tuple[SpeedEstimate, Findings] | None = None
     _since_look: int = 0
@@ -122,7 +153,12 @@ class PointMonitor:
     @property
     def ready(self) -> bool:
         """Whether limits are calibrated."""
-        return self.states.ready and len(self.learnt) >= self.commissioning.captures
+        return self.healthy.states.ready and self.healthy.count >= self.commissioning.captures
+
+    @property
+    def shape(self) -> tuple[float, int, int] | None:
+        """Rate in Hz, channels and samples of its captures."""
+        return self.healthy.shape
 
     @property
     def model_version(self) -> int:
@@ -132,7 +168,7 @@ class PointMonitor:
     @property
     def learning_share(self) -> float:
         """How much of the commissioning is done, 0 to 1."""
-        return min(1.0, len(self.learnt) / self.commissioning.captures)
+        return min(1.0, self.healthy.count / self.commissioning.captures)
 
     def assess(self, capture: Capture) -> Quality:
         """Say whether a capture can be believed."""
@@ -145,29 +181,23 @@ class PointMonitor:
 
     def rows_of(self, features: Rows) -> Rows:
         """Standardise the model features (channels, F) of a stored healthy capture as training rows."""
-        reading = self.states.read(detection_features(features), Told())
-        return model_rows(reading.z)
+        return model_rows(self.healthy.states.read(detection_features(features), Told()).z)
 
     def session(self) -> Session | None:
         """What commissioning heard, for the fleet to learn from; None before it is complete."""
-        return Session(self._commissioned()[0], self._layout()) if self.ready else None
+        return self.healthy.session() if self.ready else None
 
     def use_model(self, model: Model) -> bool:
         """Judge by another release's knowledge; tell whether the limits were calibrated anew."""
         self.model = model
-        if not self.states.ready or self.shape is None:
+        if self.prognosis is not None:
+            self.prognosis.knowledge = model.lives
+        if not self.healthy.states.ready:
             return False
-        features, told = self._commissioned()
-        self.states.recalibrate(features, told, model.variation.prior(*self._layout()), self._layout())
+        self.healthy.recalibrate(self._prior(), detector=self._score)
         return True
 
-    def conclude(
-        self,
-        seen: Seen,
-        *,
-        now_us: int | None = None,
-        diagnose_always: bool = False,
-    ) -> Outcome:
+    def conclude(self, seen: Seen, *, now_us: int | None = None, diagnose_always: bool = False) -> Outcome:
         """Judge one capture.
 
         Args:
@@ -175,64 +205,37 @@ class PointMonitor:
             now_us: The gateway's time; that of the capture if left out.
             diagnose_always: Also diagnose what is not suspicious (a back-test wants it).
         """
-        capture, quality = seen.capture, self._final_quality(seen)
+        capture, was_learning, was_ready = seen.capture, self.learning, self.ready
         self.captures += 1
-        usable = quality == "ok"
-        if usable and self.shape is not None and self.shape != _shape(seen):
-            usable, quality = False, "changed_layout"
-        was_learning, was_ready, learnt_something = self.learning, self.ready, False
-        reading: Reading | None = None
-        if usable and self.states.ready:
-            reading = self.states.read(seen.detection, _told(capture))
-        score = reading.score if reading else None
-        limit = reading.state.limit.score if reading else None
-        exceeds = bool(self.ready and reading and reading.score >= reading.state.limit.score)
-        verdict = self._zone(seen) if usable else ZoneVerdict(None, f"not assessable: sensor {quality}")
-        outcome_findings: Findings | None = None
-        speed = self._told_speed(capture)
-        suspicious = exceeds or verdict.zone in {"C", "D"} or self.alarm.active
-        if usable and (suspicious or diagnose_always):
-            speed, outcome_findings = self._look(capture, fresh=diagnose_always)
-        severity = self._severity(score, limit, exceeds, verdict)
-        if usable and not self.ready and severity != "danger":
-            learnt_something = self._learn(seen)
-        changes: list[AlarmChange] = []
-        if usable:
-            calm = severity == "none" and (
-                limit is None or score is None or score < limit * (1.0 - self.alarm.settings.dead_band)
-            )
-            changes = self.alarm.handle(
-                Judged(
-                    f"{self.point}:{capture.boot}:{capture.sequence}",
-                    capture.measured_at_us if now_us is None else now_us, severity, calm,
-                    latches=self._latches(exceeds, outcome_findings),
-                )
-            )  # fmt: skip
-        if changes and outcome_findings is not None and self._since_look:
-            speed, outcome_findings = self._look(capture, fresh=True)  # what goes out with an alarm is its own
+        found = self._detect(seen)
+        verdict = self._zone(seen) if found.usable else ZoneVerdict(None, f"not assessable: sensor {found.quality}")
+        severity = "none" if found.sensor is not None else self._severity(found, verdict)
+        speed, findings = self._told_speed(capture), None
+        if found.usable and (found.exceeds or verdict.zone in {"C", "D"} or self.alarm.active or diagnose_always):
+            speed, findings = self._look(capture, fresh=diagnose_always, suspected=found.exceeds or self.alarm.active)
+        elif found.usable:
+            self.ledger = EvidenceLedger()  # steady health: what comes next begins a new series
+        learnt = found.usable and self.learns and not self.ready and severity != "danger"
+        if learnt:
+            self._learn(seen)
+        changes = self._alarm(found, severity, capture, findings, now_us) if found.usable else []
+        if changes and findings is not None and self._since_look:
+            speed, findings = self._look(capture, fresh=True, suspected=True)  # what goes out with an alarm is its own
         health = health_of(
-            self.point, capture, seen.features, quality=quality, learning=self.learning,
-            score=score, limit=limit, exceeds=exceeds, alarm=self.alarm.state, verdict=verdict,
-            found=outcome_findings, speed=speed, model_version=self.model_version if self.ready else 0,
+            self.point, capture, seen.features,
+            Read(
+                quality=found.quality, learning=self.learning, score=found.score, limit=found.limit,
+                exceeds=found.exceeds, alarm=self.alarm.state, verdict=verdict, found=findings, speed=speed,
+                remaining=self._foretell(seen, found), model_version=self.model_version if self.ready else 0,
+            ),
         )  # fmt: skip
-        outcome = Outcome(health, findings=outcome_findings, alarm_active=self.alarm.active)
-        shares: tuple[Contribution, ...] = ()
-        if changes and reading is not None:
-            shares = contributions(reading.z, detection_edges_hz(*_shape(seen)[::2]))
-        for change in changes:
-            outcome.records.append(alarm_of(change, health, outcome_findings, shares, self.model_version))
-            if outcome_findings is not None and change.state == "unacknowledged":
-                outcome.records.append(self.evidence(capture, outcome_findings, why=f"alarm {change.alarm_id}"))
-        outcome.records += self._notices(quality, seen.quality.detail, capture.measured_at_us, was_learning)
-        followed = 0
-        if was_ready and reading is not None and not exceeds and not self.alarm.active and severity == "none":
-            outcome.healthy_rows = model_rows(reading.z)
-            followed = self.states.follow(reading, seen.detection)
-        self._since_dump += followed
-        outcome.state_changed = bool(
-            changes or learnt_something or outcome.records or self.alarm.active or exceeds
-            or self._since_dump >= DUMP_EVERY
-        )  # fmt: skip
+        outcome = Outcome(health, findings=findings, alarm_active=self.alarm.active)
+        self._tell_alarm(outcome, changes, seen, found, findings)
+        outcome.records += self._notices(found, capture.measured_at_us, was_learning)
+        if was_ready and found.reading is not None and not found.exceeds and not self.alarm.active:
+            self._follow(outcome, found.reading, seen, severity)
+        dirty = bool(changes or learnt or outcome.records or self.alarm.active or found.exceeds)
+        outcome.state_changed = dirty or self._since_dump >= DUMP_EVERY
         if outcome.state_changed:
             self._since_dump = 0
         return outcome
@@ -242,18 +245,9 @@ class PointMonitor:
         rpm = self._speed(capture).rpm
         return evidence_of(self.point, capture, found, why=why, rpm=rpm, waveform=waveform)
 
-    def _look(self, capture: Capture, *, fresh: bool) -> tuple[SpeedEstimate, Findings]:
-        """Diagnose; while an alarm stands only now and then, for the verdict of a moment ago still holds."""
-        if self._last_look is None or fresh or not self.alarm.active or self._since_look + 1 >= LOOK_EVERY:
-            speed = self._speed(capture)
-            self._last_look, self._since_look = (speed, self._diagnose(capture, speed)), 0
-        else:
-            self._since_look += 1
-        return self._last_look
-
     def diagnose_capture(self, capture: Capture) -> Findings:
         """Diagnose one capture outside the live path, for evidence on request."""
-        return self._diagnose(capture, self._speed(capture))
+        return self._diagnose(capture, self._speed(capture), ledger=None, suspected=self.alarm.active)
 
     def maintain(self, at_us: int) -> list[Record]:
         """The machine was repaired or the sensor moved: end the alarm and learn healthy anew."""
@@ -261,11 +255,8 @@ class PointMonitor:
         records = [
             alarm_by_hand(self.point, change, at_us, why, self.model_version) for change in self.alarm.maintain()
         ]
-        self.learnt.clear()
-        self.learnt_told.clear()
-        self.states = OperatingStates()
-        self.shape = self.channel_levels = self.healthy_rms_g = None
-        self.reference = OrderReference()
+        self.healthy, self.prognosis = Commissioned(), None
+        self.ledger, self._mounting = EvidenceLedger(), MountingWatch()
         self._notified = "ok"
         self._last_look = None
         records.append(self._notice("maintenance recorded: learning anew", "ok", at_us))
@@ -276,107 +267,156 @@ class PointMonitor:
         return [alarm_by_hand(self.point, change, at_us, change.why, self.model_version) for change in changes]
 
     def dump(self) -> bytes:
-        """The whole state; `restore` continues from it."""
-        learnt = np.stack(self.learnt) if self.learnt else np.zeros((0, 0, 0), np.float32)
-        (learnt_meta, learnt_blob), (ref_meta, ref_blob) = array_blob(learnt), array_blob(self.reference.mean)
-        states, blobs = self.states.dump()
+        """The state that outlives the process; `restore` continues from it. What a moment gathers again is left out."""
+        healthy, blobs = self.healthy.dump()
         meta: dict[str, Any] = {
-            "version": STATE_VERSION, "shape": self.shape, "captures": self.captures, "quality": self.quality,
-            "notified": self._notified, "alarm": self.alarm.dump(), "learnt": learnt_meta, "reference": ref_meta,
-            "learnt_told": [[told.rpm, told.load] for told in self.learnt_told], "states": states,
-            "reference_count": self.reference.count,
-            "levels": [[level.low_rms, level.high_rms] for level in self.channel_levels or ()],
-            "healthy_rms_g": None if self.healthy_rms_g is None else self.healthy_rms_g.tolist(),
+            "version": STATE_VERSION, "captures": self.captures, "quality": self.quality, "notified": self._notified,
+            "alarm": self.alarm.dump(), "prognosis": None if self.prognosis is None else self.prognosis.dump(),
+            **healthy,
         }  # fmt: skip
-        return pack(meta, {"learnt": learnt_blob, "reference": ref_blob, **blobs})
+        return pack(meta, blobs)
 
     def restore(self, state: bytes) -> None:
-        """Continue from what `dump` gave; what an older version left is calculated again from the learnt captures."""
+        """Continue from what `dump` gave; what an older version left is calibrated again from its captures."""
         meta, blobs = unpack(state)
-        self.shape = tuple(meta["shape"]) if meta["shape"] else None
         self.captures, self.quality, self._notified = meta["captures"], meta["quality"], meta["notified"]
         self.alarm = AlarmLogic.load(self.alarm.settings, meta["alarm"])
-        self.learnt = list(blob_array(meta["learnt"], blobs["learnt"]))
-        self.reference = OrderReference(
-            meta["reference_count"], np.array(blob_array(meta["reference"], blobs["reference"]))
-        )
-        self.channel_levels = tuple(ChannelBaseline(low, high) for low, high in meta["levels"]) or None
-        self.healthy_rms_g = None if meta["healthy_rms_g"] is None else np.asarray(meta["healthy_rms_g"])
         if meta["version"] < STATE_VERSION:
-            self.learnt_told = [Told()] * len(self.learnt)
-            self._commission()
+            self.healthy = Commissioned.load_first(meta, blobs)
+            self._calibrate()
             return
-        self.learnt_told = [Told(rpm, load) for rpm, load in meta["learnt_told"]]
-        self.states = OperatingStates.load(meta["states"], blobs)
+        self.healthy = Commissioned.load(meta, blobs)
+        if meta["prognosis"] is not None:
+            self.prognosis = Prognosis.load(meta["prognosis"], self.model.lives)
 
-    def _final_quality(self, seen: Seen) -> str:
+    def _detect(self, seen: Seen) -> _Detected:
+        quality, detail = self._believed(seen), seen.quality.detail
+        if quality == "ok" and self.shape is not None and self.shape != _shape(seen):
+            quality, detail = "changed_layout", "another rate, length or number of axes than commissioned"
+        if quality != "ok" or not self.healthy.states.ready:
+            return _Detected(quality, detail)
+        told = told_with(float(seen.capture.rpm), float(seen.capture.load))
+        reading = self.healthy.states.read(seen.detection, told, self._score)
+        if not self.ready:
+            return _Detected(quality, detail, reading)
+        exceeds = reading.score >= reading.state.threshold
+        if not exceeds and not self.alarm.active:
+            reading.state.keep_promise(odd=self._exceeding == 1)
+        self._exceeding = self._exceeding + 1 if exceeds else 0
+        if exceeds and looks_loose(seen.detection, reading.state.baseline):
+            return _Detected("loose", "every axis rattles below and is deaf above: the mounting has let go")
+        sensor = self._mounting.look(
+            seen.detection, reading, self.healthy.layout, exceeds=exceeds, alarm=self.alarm.active
+        )
+        if sensor is not None and sensor.kind != "remounted":
+            return _Detected(sensor.kind, sensor.text())
+        if exceeds and self.quality in _FAULTS_SEEN_IN_SHAPE:
+            return _Detected(self.quality, "believed again once it reads healthy")
+        return _Detected(quality, detail, reading, exceeds, sensor)
+
+    def _alarm(
+        self, found: _Detected, severity: Severity, capture: Capture, findings: Findings | None, now_us: int | None
+    ) -> list[AlarmChange]:
+        score, limit = found.score, found.limit
+        below = limit is None or score is None or score < limit * (1.0 - self.alarm.settings.dead_band)
+        return self.alarm.handle(
+            Judged(
+                f"{self.point}:{capture.boot}:{capture.sequence}",
+                capture.measured_at_us if now_us is None else now_us, severity, calm=severity == "none" and below,
+                latches=self._latches(found.exceeds, findings),
+            )
+        )  # fmt: skip
+
+    def _tell_alarm(
+        self, outcome: Outcome, changes: list[AlarmChange], seen: Seen, found: _Detected, findings: Findings | None
+    ) -> None:
+        shares: tuple[Contribution, ...] = ()
+        if changes and found.reading is not None:
+            shares = contributions(found.reading.z, detection_edges_hz(*self.healthy.layout))
+        for change in changes:
+            outcome.records.append(alarm_of(change, outcome.health, findings, shares, self.model_version))
+            if findings is not None and change.state == "unacknowledged":
+                outcome.records.append(self.evidence(seen.capture, findings, why=f"alarm {change.alarm_id}"))
+
+    def _follow(self, outcome: Outcome, reading: Reading, seen: Seen, severity: Severity) -> None:
+        """Learn from what is healthy: training rows, and the slow drift of the baseline."""
+        if severity == "none":
+            outcome.healthy_rows = model_rows(reading.z)
+            self._since_dump += self.healthy.states.follow(reading, seen.detection)
+
+    def _foretell(self, seen: Seen, found: _Detected) -> RemainingLife | NoRemainingLife | None:
+        if self.prognosis is None or not found.usable or found.reading is None:
+            return None
+        since_s = (seen.capture.measured_at_us - self.healthy.began_us) / 1e6
+        return self.prognosis.update(since_s, levels_db(seen.features), worn=self.alarm.active)
+
+    def _look(self, capture: Capture, *, fresh: bool, suspected: bool) -> tuple[SpeedEstimate, Findings]:
+        """Diagnose; while an alarm stands only now and then, for the verdict of a moment ago still holds."""
+        if self._last_look is None or fresh or not self.alarm.active or self._since_look + 1 >= LOOK_EVERY:
+            speed = self._speed(capture)
+            findings = self._diagnose(capture, speed, ledger=self.ledger, suspected=suspected)
+            self._last_look, self._since_look = (speed, findings), 0
+        else:
+            self._since_look += 1
+        return self._last_look
+
+    def _believed(self, seen: Seen) -> str:
         if not seen.quality.ok:
             return seen.quality.verdict
-        if self.ready and self.channel_levels is not None and self._suspects_loose(seen):
+        healthy = self.healthy
+        if self.ready and healthy.channel_levels is not None and self._deaf_above(seen):
             again = assess_quality(
-                seen.capture.acceleration_g(), sample_rate_hz=seen.capture.sample_rate_hz, baseline=self.channel_levels
-            )
+                seen.capture.acceleration_g(), sample_rate_hz=seen.capture.sample_rate_hz,
+                baseline=healthy.channel_levels,
+            )  # fmt: skip
             if not again.ok:
                 return again.verdict
-        if self.ready and self.healthy_rms_g is not None and self.healthy_rms_g.shape == (seen.capture.channels,):
+        if self.ready and healthy.rms_g is not None and healthy.rms_g.shape == (seen.capture.channels,):
             rms = seen.features[:, STATISTIC["acceleration_rms_g"]]
-            if bool((rms < STOPPED_SHARE * self.healthy_rms_g).all()):
+            if bool((rms < STOPPED_SHARE * healthy.rms_g).all()):
                 return "machine_stopped"
         return "ok"
 
-    def _suspects_loose(self, seen: Seen) -> bool:
+    def _deaf_above(self, seen: Seen) -> bool:
         """The exact check costs a transform; the upper bands say cheaply when it is worth it."""
-        if not self.states.ready or self.shape != _shape(seen):
+        if self.shape != _shape(seen):
             return False
-        drop = (seen.detection[:, UPPER_BANDS] - self.states.states[0].baseline.mean[:, UPPER_BANDS]).mean(axis=1)
-        return bool((drop < -1.0).any())
+        usual = self.healthy.states.states[0].baseline.mean[:, UPPER_BANDS]
+        return bool(((seen.detection[:, UPPER_BANDS] - usual).mean(axis=1) < -1.0).any())
 
-    def _learn(self, seen: Seen) -> bool:
-        if self.shape is None:
-            self.shape = _shape(seen)
-        self.learnt.append(np.array(seen.features[:, MODEL_FEATURES]))
-        self.learnt_told.append(_told(seen.capture))
-        count = len(self.learnt)
-        levels = measure_baseline(seen.capture.acceleration_g())
-        rms = seen.features[:, STATISTIC["acceleration_rms_g"]].astype(np.float64)
-        if self.channel_levels is None or self.healthy_rms_g is None:
-            self.channel_levels, self.healthy_rms_g = levels, rms
-        else:
-            share = 1.0 / count
-            self.channel_levels = tuple(
-                ChannelBaseline(
-                    old.low_rms + share * (new.low_rms - old.low_rms),
-                    old.high_rms + share * (new.high_rms - old.high_rms),
-                )
-                for old, new in zip(self.channel_levels, levels, strict=True)
+    def _learn(self, seen: Seen) -> None:
+        capture = seen.capture
+        acceleration_g = capture.acceleration_g()
+        picture = picture_of(
+            acceleration_g, sample_rate_hz=capture.sample_rate_hz, facts=self._facts(self._speed(capture))
+        )
+        self.healthy.learn(
+            seen.features, acceleration_g, picture, told_with(float(capture.rpm), float(capture.load)),
+            shape=_shape(seen), measured_at_us=capture.measured_at_us,
+        )  # fmt: skip
+        count, wanted = self.healthy.count, self.commissioning.captures
+        if count in {MIN_CAPTURES, wanted} or count % RECALIBRATE_EVERY == 0:
+            self._calibrate()
+        if self.ready:
+            self.prognosis = Prognosis(self.healthy.healthy_levels(), self.model.lives)
+
+    def _calibrate(self) -> None:
+        if self.healthy.count:
+            self.healthy.calibrate(
+                self._prior(), false_alarm_rate=self.commissioning.false_alarm_rate, detector=self._score
             )
-            self.healthy_rms_g = self.healthy_rms_g + share * (rms - self.healthy_rms_g)
-        amplitudes = order_amplitudes_mm_s(
-            seen.capture.acceleration_g(), sample_rate_hz=seen.capture.sample_rate_hz,
-            shaft_hz=self._facts(self._speed(seen.capture)).shaft_hz,
-        )  # fmt: skip
-        if amplitudes is not None:
-            self.reference.learn(amplitudes)
-        if count == MIN_CAPTURES or count % RECALIBRATE_EVERY == 0 or count == self.commissioning.captures:
-            self._commission()
-        return True
 
-    def _commission(self) -> None:
-        """Baselines and limits from the healthy captures so far; provisional until there are enough."""
-        if len(self.learnt) < MIN_CAPTURES:
-            return
-        features, told = self._commissioned()
-        self.states = OperatingStates.commission(
-            features, told, self.model.variation.prior(*self._layout()), self._layout(),
-            false_alarm_rate=self.commissioning.false_alarm_rate,
-        )  # fmt: skip
+    def _prior(self) -> HealthyPrior:
+        """What to expect here; scores of a network are on no scale the fleet has summed, so its own must speak."""
+        known = self.model.variation.prior(*self.healthy.layout)
+        if self.commissioning.detector == "distance":
+            return known
+        return replace(Variation().prior(*self.healthy.layout), variance_ratio=known.variance_ratio)
 
-    def _commissioned(self) -> tuple[NDArray[np.float64], list[Told]]:
-        return detection_features(np.stack(self.learnt)), self.learnt_told
-
-    def _layout(self) -> tuple[float, int]:
-        assert self.shape is not None, "asked for the layout of a point that has learnt nothing"
-        return self.shape[0], self.shape[2]
+    def _score(self, z: NDArray[np.float64]) -> float:
+        if self.commissioning.detector == "distance":
+            return score_of(z)
+        return float(self.model.score(model_rows(z))[0].mean())
 
     def _rpm(self, capture: Capture) -> float | None:
         if np.isfinite(capture.rpm) and capture.rpm > 0:
@@ -409,10 +449,13 @@ class PointMonitor:
         ]
         return max(estimates, key=lambda estimate: estimate.confidence)
 
-    def _diagnose(self, capture: Capture, speed: SpeedEstimate) -> Findings:
+    def _diagnose(
+        self, capture: Capture, speed: SpeedEstimate, *, ledger: EvidenceLedger | None, suspected: bool
+    ) -> Findings:
         return diagnose(
             capture.acceleration_g(), sample_rate_hz=capture.sample_rate_hz, facts=self._facts(speed),
-            reference=self.reference,
+            reference=self.healthy.reference if self.ready and self.healthy.reference.count else None,
+            ledger=ledger, suspected=suspected,
         )  # fmt: skip
 
     def _zone(self, seen: Seen) -> ZoneVerdict:
@@ -424,30 +467,34 @@ class PointMonitor:
         plate = ZonePlate(self.plate.power_kw, self.plate.foundation, self.plate.kind, self._rpm(seen.capture))
         return zone((float(v) for v in seen.features[:, STATISTIC["velocity_rms_mm_s"]]), plate)
 
-    def _severity(self, score: float | None, limit: float | None, exceeds: bool, verdict: ZoneVerdict) -> Severity:
-        far = exceeds and score is not None and limit is not None and score >= DANGER_SCORES * limit
-        if verdict.zone == "D" or far:
+    def _severity(self, found: _Detected, verdict: ZoneVerdict) -> Severity:
+        far = found.exceeds and found.score is not None and found.limit is not None
+        if verdict.zone == "D" or (far and (found.score or 0.0) >= DANGER_SCORES * (found.limit or 0.0)):
             return "danger"
-        return "alert" if exceeds or verdict.zone == "C" else "none"
+        return "alert" if found.exceeds or verdict.zone == "C" else "none"
 
     def _latches(self, exceeds: bool, found: Findings | None) -> bool:
         if not exceeds or found is None:
             return False
         return found.ranked[0].label in _BEARING and found.ranked[0].confidence >= LATCH_CONFIDENCE
 
-    def _notices(self, quality: str, detail: str, at_us: int, was_learning: str) -> list[Record]:
-        self.quality = quality
+    def _notices(self, found: _Detected, at_us: int, was_learning: str) -> list[Record]:
+        quality = self.quality = found.quality
         self._bad_run.append(quality)
         records: list[Record] = []
         held = len(self._bad_run) == QUALITY_HOLD and len(set(self._bad_run)) == 1
         if held and quality != self._notified:
             stopped, self._notified = self._notified == "machine_stopped", quality
             again = "the machine runs again" if stopped else "captures can be believed again"
-            text = again if quality == "ok" else f"{quality}: {detail}".rstrip(": ")
+            text = again if quality == "ok" else f"{quality}: {found.detail}".rstrip(": ")
             records.append(self._notice(text, quality, at_us))
         elif was_learning == "learning" and self.learning == "ready":
-            text = f"ready: healthy limits from {len(self.learnt)} captures"
-            records.append(self._notice("; ".join([text, *self.states.remarks]), quality, at_us))
+            text = f"ready: healthy limits from {self.healthy.count} captures"
+            records.append(self._notice("; ".join([text, *self.healthy.states.remarks]), quality, at_us))
+        text_of_move = self._mounting.move()
+        if text_of_move is not None:
+            self._since_dump = DUMP_EVERY
+            records.append(self._notice(text_of_move, "remounted", at_us))
         return records
 
     def _notice(self, text: str, quality: str, at_us: int) -> PointNotice:
@@ -456,9 +503,3 @@ class PointMonitor:
 
 def _shape(seen: Seen) -> tuple[float, int, int]:
     return (seen.capture.sample_rate_hz, seen.capture.channels, seen.capture.samples)
-
-
-def _told(capture: Capture) -> Told:
-    """Speed and load that the sensor told with this capture; a nameplate's are the same for all and part no states."""
-    rpm, load = float(capture.rpm), float(capture.load)
-    return Told(rpm if math.isfinite(rpm) and rpm > 0 else None, load if math.isfinite(load) else None)

@@ -1,11 +1,14 @@
 """This file knows how a judged capture is told: the records of health, alarm and evidence, and nothing decided."""
 
+from dataclasses import dataclass
+
 import numpy as np
 from numpy.typing import NDArray
 
 from gateway_agent.alarm import AlarmChange
 from gateway_agent.diagnosis import Findings
 from gateway_agent.explanation import reason
+from gateway_agent.prognosis import NoRemainingLife, RemainingLife
 from schemas.capture import Capture
 from schemas.messages import (
     MAX_SERIES_SAMPLES,
@@ -18,35 +21,63 @@ from schemas.messages import (
     Record,
     Series,
 )
+from schemas.messages import RemainingLife as RemainingLifeBand
 from vibration.features import FEATURE_NAMES, MODEL_FEATURES
 from vibration.iso_zones import ZoneVerdict
 from vibration.speed import SpeedEstimate
 
+BASIS_CHARACTERS = 400  # what the contract takes
 SPECTRUM_LINES = 4096  # most lines of a spectrum that travel as evidence
 STATISTIC = {name: index for index, name in enumerate(FEATURE_NAMES[: MODEL_FEATURES.start])}
 """Where each statistic lies in a feature vector."""
 
 
-def health_of(
-    point: str, capture: Capture, features: NDArray[np.float32], *, quality: str, learning: Learning,
-    score: float | None, limit: float | None, exceeds: bool, alarm: AlarmState, verdict: ZoneVerdict,
-    found: Findings | None, speed: SpeedEstimate, model_version: int,
-) -> Health:  # fmt: skip
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Read:
+    """What the point thinks of a capture, to be told."""
+
+    quality: str
+    learning: Learning
+    score: float | None
+    limit: float | None
+    exceeds: bool
+    alarm: AlarmState
+    verdict: ZoneVerdict
+    found: Findings | None
+    speed: SpeedEstimate
+    remaining: RemainingLife | NoRemainingLife | None
+    model_version: int
+
+
+def health_of(point: str, capture: Capture, features: NDArray[np.float32], read: Read) -> Health:
     """The record of one capture; statistics are those of the worst axis, None where they are not finite."""
 
     def worst(name: str) -> float | None:
         return _known(float(features[:, STATISTIC[name]].max()))
 
+    band, basis = _remaining(read.remaining)
     return Health(
         point=point, capture_boot=capture.boot, capture_sequence=capture.sequence,
-        measured_at_us=capture.measured_at_us, quality=quality, learning=learning, score=score, limit=limit,
-        exceeds=exceeds, alarm=alarm, zone=verdict.zone, zone_basis=verdict.reason,
+        measured_at_us=capture.measured_at_us, quality=read.quality, learning=read.learning, score=read.score,
+        limit=read.limit, exceeds=read.exceeds, alarm=read.alarm, zone=read.verdict.zone,
+        zone_basis=read.verdict.reason,
         velocity_rms_mm_s=worst("velocity_rms_mm_s"), acceleration_rms_g=worst("acceleration_rms_g"),
         acceleration_peak_g=worst("peak_g"), crest_factor=worst("crest_factor"), kurtosis=worst("kurtosis"),
-        envelope_rms_g=worst("envelope_rms_g"), rpm=speed.rpm, rpm_source=_speed_source(speed),
-        rpm_confidence=speed.confidence, temperature_c=_known(capture.temperature_c),
-        battery_v=_known(capture.battery_v), diagnosis=found.ranked if found else (), model_version=model_version,
+        envelope_rms_g=worst("envelope_rms_g"), rpm=read.speed.rpm, rpm_source=_speed_source(read.speed),
+        rpm_confidence=read.speed.confidence, temperature_c=_known(capture.temperature_c),
+        battery_v=_known(capture.battery_v), diagnosis=read.found.ranked if read.found else (),
+        remaining_life=band, remaining_life_basis=basis, model_version=read.model_version,
     )  # fmt: skip
+
+
+def _remaining(remaining: RemainingLife | NoRemainingLife | None) -> tuple[RemainingLifeBand | None, str]:
+    if remaining is None:
+        return None, ""
+    if isinstance(remaining, NoRemainingLife):
+        return None, remaining.reason[:BASIS_CHARACTERS]
+    return RemainingLifeBand(low_s=remaining.low, median_s=remaining.median, high_s=remaining.high), remaining.why[
+        :BASIS_CHARACTERS
+    ]
 
 
 def alarm_of(
@@ -60,7 +91,7 @@ def alarm_of(
         capture_sequence=health.capture_sequence, score=health.score, limit=health.limit, zone=health.zone,
         reason=reason(
             score=health.score, limit=health.limit, zone=health.zone, velocity_mm_s=health.velocity_rms_mm_s,
-            ranked=ranked, findings=findings, shares=shares,
+            ranked=ranked, findings=findings, shares=shares, rpm=health.rpm,
         ),
         diagnosis=ranked, findings=findings, contributions=shares, model_version=model_version,
     )  # fmt: skip

@@ -6,6 +6,7 @@ from typing import Protocol
 import numpy as np
 
 from gateway_agent.baseline import Rows
+from gateway_agent.prognosis_lives import LivesKnowledge
 from schemas.variation import Variation
 
 
@@ -22,6 +23,11 @@ class Model(Protocol):
         """How healthy machines vary, as the release knows it; empty when it knows nothing."""
         ...
 
+    @property
+    def lives(self) -> LivesKnowledge:
+        """How machines wear out, as the release knows it; the standards when it knows nothing."""
+        ...
+
     def score(self, rows: Rows) -> tuple[Rows, Rows]:
         """Scores (n,) and reconstructions (n, F) of rows (n, F)."""
         ...
@@ -33,6 +39,7 @@ class StatisticalFallback:
 
     version: int = 0
     variation: Variation = field(default_factory=Variation)
+    lives: LivesKnowledge = field(default_factory=LivesKnowledge.none)
 
     def score(self, rows: Rows) -> tuple[Rows, Rows]:
         """The mean squared distance in healthy spreads; nothing is reconstructed."""

@@ -1,7 +1,7 @@
 """This file knows every setting of a gateway agent, its bounds and its default."""
 
 from pathlib import Path
-from typing import Self
+from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -42,6 +42,9 @@ class CommissioningSettings(Settings):
 
     captures: int = Field(default=40, ge=2, le=10_000, description="Good captures until the point is ready.")
     false_alarm_rate: float = Field(default=0.01, gt=0.0, le=0.2, description="Of single healthy captures.")
+    detector: Literal["distance", "autoencoder"] = Field(
+        default="distance", description="What decides: the distance in what the fleet knows, or the release's network."
+    )
 
 
 class AlarmSettings(Settings):

@@ -104,6 +104,10 @@ health = sa.Table(
     sa.Column("battery_v", sa.Float, nullable=True),
     sa.Column("diagnosis", sa.JSON, nullable=False),
     sa.Column("model_version", sa.BigInteger, nullable=False, default=0),
+    sa.Column("remaining_life_low_s", sa.Float, nullable=True, comment="all three or none; counted from the capture"),
+    sa.Column("remaining_life_median_s", sa.Float, nullable=True),
+    sa.Column("remaining_life_high_s", sa.Float, nullable=True),
+    sa.Column("remaining_life_basis", sa.Text, nullable=False, server_default=""),
     sa.Index("ix_health_point_measured_at_us", "point", "measured_at_us"),
 )  # fmt: skip
 

@@ -31,6 +31,8 @@ def show_machine_list(key: str, rows: Sequence[dict[str, Any]]) -> None:
 def _row(condition: Condition, trend: Trend | None) -> dict[str, Any]:
     level = condition.level
     case = condition.case
+    how_long = condition.remaining_life
+    said = [words.remaining_life(how_long.life)] if how_long is not None and how_long.life is not None else []
     work = ""
     if case is not None:
         work = f"seen by {case.acknowledged_by}" if case.state == "acknowledged" else "not acknowledged"
@@ -43,7 +45,7 @@ def _row(condition: Condition, trend: Trend | None) -> dict[str, Any]:
         "word": level.word,
         "colour": level.colour,
         "reason": condition.reason,
-        "details": list(condition.details),
+        "details": [*condition.details, *said],
         "zone": condition.zone,
         "trend": [] if trend is None else [round(ratio, 3) for ratio in trend.ratios[-SPARK_VALUES:]],
         "age": "never" if condition.age_s is None else words.age(condition.age_s),

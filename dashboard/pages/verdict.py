@@ -3,7 +3,7 @@
 import streamlit as st
 
 from dashboard import words
-from dashboard.condition import Condition, Staleness, data_age_s, learning_words, position
+from dashboard.condition import BELIEVED, STOPPED, Condition, Staleness, data_age_s, learning_words, position
 from dashboard.queries.records import MachineRecord, PointRecord
 from schemas.messages import Alarm, Contribution
 
@@ -16,6 +16,7 @@ def show_verdict(condition: Condition, machine: MachineRecord, verdict: Alarm | 
         st.subheader("Verdict")
         st.markdown(words.plain(condition.reason))
         _show_causes(condition, verdict)
+        _show_remaining_life(condition)
         for detail in condition.details[1:] if condition.case is not None else condition.details:
             st.caption(words.plain(detail))
         _show_measures(machine, verdict, now_us)
@@ -51,10 +52,23 @@ def _show_causes(condition: Condition, verdict: Alarm | None) -> None:
     st.markdown("Cause, by confidence: " + " · ".join(parts))
 
 
+def _show_remaining_life(condition: Condition) -> None:
+    said = condition.remaining_life
+    if said is None:
+        return
+    basis = words.plain(said.basis)
+    if said.life is None:
+        st.caption(f"How long it may last cannot be said: {basis}")
+        return
+    how_long = words.remaining_life(said.life)
+    st.markdown(f"**{how_long[0].upper()}{how_long[1:]}**" + (f": {basis}" if basis else ""))
+    st.caption(f"Read at {words.plain(position(said.point))}; meant to hold in four of five cases")
+
+
 def _show_measures(machine: MachineRecord, verdict: Alarm | None, now_us: int) -> None:
     chosen = next((p for p in machine.points if verdict is not None and p.point == verdict.point), None)
     judged = [p for p in machine.points if p.latest is not None]
-    chosen = chosen or max(judged, key=_ratio, default=None)
+    chosen = chosen or max(judged, key=_times_limit, default=None)
     if chosen is None or chosen.latest is None:
         return
     latest = chosen.latest
@@ -64,7 +78,7 @@ def _show_measures(machine: MachineRecord, verdict: Alarm | None, now_us: int) -
     elif latest.score is not None and latest.limit:
         parts.append(
             f"score {words.number(latest.score)} against its limit {words.number(latest.limit)} "
-            f"({latest.score / latest.limit:.1f} times)"
+            f"({latest.times_limit:.1f} times)"
         )
     if latest.zone_basis and latest.quality == "ok":
         said = "" if latest.zone is None or "zone" in latest.zone_basis else f"zone {latest.zone}: "
@@ -101,13 +115,13 @@ def _show_contributions(contributions: tuple[Contribution, ...]) -> None:
     for part in contributions[:TOLD_CONTRIBUTIONS]:
         band = "" if part.low_hz is None or part.high_hz is None else f", {part.low_hz:.0f} to {part.high_hz:.0f} Hz"
         bar = "▪" * max(1, round(20 * min(1.0, max(0.0, part.share))))
-        lines.append(f"- {part.share:.0%} {words.plain(part.name)}{band}, axis {part.axis + 1} {bar}")
+        what = words.plain(words.contribution(part.name))
+        lines.append(f"- {part.share:.0%} {what}{band}, axis {part.axis + 1} {bar}")
     st.markdown("**Where the score comes from**\n\n" + "\n".join(lines))
 
 
-def _ratio(point: PointRecord) -> float:
-    latest = point.latest
-    return latest.score / latest.limit if latest and latest.score is not None and latest.limit else 0.0
+def _times_limit(point: PointRecord) -> float:
+    return point.latest.times_limit if point.latest else 0.0
 
 
 def show_points(machine: MachineRecord, staleness: Staleness, *, now_us: int) -> None:
@@ -152,10 +166,10 @@ def point_row(point: PointRecord, staleness: Staleness, now_us: int) -> dict[str
 def _point_state(point: PointRecord, *, stale: bool) -> str:
     if stale:
         return "▨ ? stale"
-    if point.quality not in {"ok", "machine_stopped"}:
-        return f"◆ S {words.quality(point.quality)}"
-    if point.quality == "machine_stopped":
+    if point.quality == STOPPED:
         return "stopped: not judged"
+    if point.quality not in BELIEVED:
+        return f"◆ S {words.quality(point.quality)}"
     if point.learning == "learning":
         return learning_words([point]).partition(";")[0]
     if point.learning == "suspect":

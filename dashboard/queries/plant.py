@@ -19,7 +19,7 @@ from dashboard.queries.records import (
     RoundRecord,
     Trend,
 )
-from schemas.messages import Diagnosis
+from schemas.messages import Diagnosis, RemainingLife
 from schemas.nameplate import Nameplate
 from schemas.site_tables import gateway, health, learning_round, machine, machine_case, point
 
@@ -163,6 +163,16 @@ def read_diagnosis(value: object) -> tuple[Diagnosis, ...]:
         return ()
 
 
+def read_remaining_life(low_s: float | None, median_s: float | None, high_s: float | None) -> RemainingLife | None:
+    """Read the columns of a remaining life; None where there is none or they are no band."""
+    if low_s is None or median_s is None or high_s is None:
+        return None
+    try:
+        return RemainingLife(low_s=low_s, median_s=median_s, high_s=high_s)
+    except ValidationError:
+        return None
+
+
 def slope_a_day(at_us: Sequence[int], ratios: Sequence[float]) -> float | None:
     """Fit a straight line; None with too few values or too short a time between them."""
     if len(ratios) < TREND_MIN or max(at_us) - min(at_us) < TREND_MIN_US:
@@ -199,6 +209,10 @@ def _latest(row: Row[Any]) -> LatestHealth:
         crest_factor=row.crest_factor, rpm=row.rpm, rpm_source=row.rpm_source, rpm_confidence=row.rpm_confidence,
         temperature_c=row.temperature_c, battery_v=row.battery_v, diagnosis=read_diagnosis(row.diagnosis),
         model_version=row.model_version,
+        remaining_life=read_remaining_life(
+            row.remaining_life_low_s, row.remaining_life_median_s, row.remaining_life_high_s
+        ),
+        remaining_life_basis=row.remaining_life_basis,
     )  # fmt: skip
 
 
@@ -209,11 +223,7 @@ def _trends(connection: Connection, machines: Sequence[MachineRecord]) -> dict[s
 
 
 def _worst_ratio(found: MachineRecord) -> tuple[float, str]:
-    ratios = [
-        (entry.latest.score / entry.latest.limit if entry.latest.score is not None and entry.latest.limit else 0.0,
-         entry.point)
-        for entry in found.points if entry.latest is not None
-    ]  # fmt: skip
+    ratios = [(entry.latest.times_limit, entry.point) for entry in found.points if entry.latest is not None]
     return max(ratios, default=(0.0, ""))
 
 

@@ -3,13 +3,18 @@
 from dataclasses import dataclass
 from typing import Any
 
-from schemas.messages import Diagnosis
+from schemas.messages import Diagnosis, RemainingLife
 from schemas.nameplate import Nameplate
 
 
 @dataclass(frozen=True, slots=True)
 class LatestHealth:
-    """The newest judgement of a point."""
+    """The newest judgement of a point.
+
+    Attributes:
+        remaining_life: Counted from the capture; None where nothing can be said.
+        remaining_life_basis: What it rests on, or why there is none; empty where the gateway says neither.
+    """
 
     measured_at_us: int
     quality: str
@@ -32,6 +37,13 @@ class LatestHealth:
     battery_v: float | None
     diagnosis: tuple[Diagnosis, ...]
     model_version: int
+    remaining_life: RemainingLife | None = None
+    remaining_life_basis: str = ""
+
+    @property
+    def times_limit(self) -> float:
+        """The score over its limit; 0 where it was not judged."""
+        return self.score / self.limit if self.score is not None and self.limit else 0.0
 
 
 @dataclass(frozen=True, slots=True)

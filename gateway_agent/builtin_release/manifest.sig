@@ -1,1 +1,1 @@
-{"key_id": "9f8416ec24435dc3", "public": "KQSGOH0cfzKv4ONgPw4IqusJ44JxwSsgZ2jvK3ItlU8=", "signature": "tKbLTZvxsqVP7EzaCnPOi3hTflctr9i0+Fl59Ob14OBu8kF0ltyEec4tDMxjBkg9ZHvIpWRjfryM9S/2NSw0BA=="}
+{"key_id": "05608d06a7b49bc5", "public": "W3ntcs673htRNQ9ayVerPAulp9L2j5sYtvUob45pbus=", "signature": "DUWtl0sr19tRq5TX2WhIncLApAfWj9mmvwh+sd6ha0Ps5WNwjPWJdWUqcm1dIS5s0T/N5txZculAMIczf8U/Dw=="}

@@ -1,7 +1,8 @@
 """One fixed example of everything that is said, as an object and with the way to write and read it.
 
 `PYTHONPATH=. python -m tests.contract.golden_contract` writes the files that are missing. A file that is there is
-never changed: what was said once must be read for ever; a new form is a new version with a new file.
+never changed: what was said once must be read for ever; a new form is a new version with a new file. A message that
+got fields with a default has a file for what is written now; that of before is read, no longer written.
 """
 
 import functools
@@ -31,11 +32,11 @@ AT = 1_700_000_000_000_000
 
 @dataclass(frozen=True)
 class Golden:
-    """One example."""
+    """One example; `write` is None where this form is only read."""
 
     file: str
     thing: Any
-    write: Callable[[Any], bytes]
+    write: Callable[[Any], bytes] | None
     read: Callable[[bytes], Any]
 
     @property
@@ -56,6 +57,12 @@ HEALTH = m.Health(
     acceleration_rms_g=0.5, acceleration_peak_g=2.0, crest_factor=4.0, kurtosis=3.5, envelope_rms_g=0.125, rpm=1480.0,
     rpm_source="sensor", rpm_confidence=1.0, temperature_c=41.5, battery_v=None, diagnosis=DIAGNOSIS, model_version=17,
 )  # fmt: skip
+HEALTH_WITH_LIFE = HEALTH.model_copy(
+    update={
+        "remaining_life": m.RemainingLife(low_s=259_200.0, median_s=518_400.0, high_s=950_400.0),
+        "remaining_life_basis": "vibration has grown by 9 dB over 5 days",
+    }
+)
 ALARM = m.Alarm(
     point="pump-07/de", alarm_id="0123456789abcdef", state="unacknowledged", priority="danger", measured_at_us=AT,
     capture_boot=7, capture_sequence=41, score=5.0, limit=2.5, zone="D", reason="Outer race damage likely",
@@ -73,12 +80,14 @@ EVIDENCE = m.Evidence(
 GAP = m.Gap(what="records", source="outbox", first=3, last=9, count=7, reason="outbox was full", at_us=AT)
 NOTICE = m.PointNotice(point="pump-07/de", learning="suspect", quality="stuck", text="stuck: channel 0", at_us=AT)
 RESULT = m.CommandResult(command_id="0" * 32, done=True, text="acknowledged", at_us=AT)
-BATCH = m.RecordBatch(
-    gateway="gw-1", boot=9,
-    records=tuple(
-        m.Numbered(sequence=i, record=one) for i, one in enumerate((HEALTH, ALARM, EVIDENCE, GAP, NOTICE, RESULT))
-    ),
-)  # fmt: skip
+
+
+def _batch(*records: m.Record) -> m.RecordBatch:
+    numbered = tuple(m.Numbered(sequence=i, record=one) for i, one in enumerate(records))
+    return m.RecordBatch(gateway="gw-1", boot=9, records=numbered)
+
+
+BATCH = _batch(HEALTH, ALARM, EVIDENCE, GAP, NOTICE, RESULT)
 STATUS = m.GatewayStatus(
     gateway="gw-1", online=True, boot=9, at_us=AT, software="0.1.0", release_version=17, release_digest="ab" * 32,
     release_problem="", captures_stored=100, captures_duplicate=2, captures_gap=1, dead_letters={"bad_crc": 3},
@@ -99,6 +108,8 @@ SAID = (
     m.CaptureAck(point="pump-07/de", boot=7, through=41),
     m.MemberPresence(member="gw-1", node_id=12345, session=678, at_us=AT),
 )  # fmt: skip
+ONLY_READ = ("health", "record_batch")  # as 0.1 wrote them; now with a remaining life
+SAID_WITH_LIFE = (HEALTH_WITH_LIFE, _batch(HEALTH_WITH_LIFE, HEALTH))
 
 CAPTURE = Capture(
     7, 41, AT, 25_600.0, (np.arange(96, dtype=np.int16) * 300 - 14_000).reshape(3, 32),
@@ -133,6 +144,11 @@ FLOWER = _flower(
 FLOWER_ERROR = _flower(None, Error(2, "too few rows"))
 
 
+def _said(said: Any, form: str = "", *, written: bool = True) -> Golden:
+    write = m.encode if written else None
+    return Golden(f"{said.kind}{form}.v1.json", said, write, functools.partial(m.decode, type(said)))
+
+
 def _container(parts: tuple[dict[str, Any], dict[str, bytes]]) -> bytes:
     return pack(*parts)
 
@@ -140,7 +156,8 @@ def _container(parts: tuple[dict[str, Any], dict[str, bytes]]) -> bytes:
 _META, _BLOB = array_blob(np.arange(6, dtype=np.float32).reshape(2, 3))
 
 GOLDEN: tuple[Golden, ...] = (
-    *(Golden(f"{said.kind}.v1.json", said, m.encode, functools.partial(m.decode, type(said))) for said in SAID),
+    *(_said(said, written=said.kind not in ONLY_READ) for said in SAID),
+    *(_said(said, ".remaining_life") for said in SAID_WITH_LIFE),
     Golden("capture.v1.bin", CAPTURE, encode_capture, decode_capture),
     Golden("fragment.v1.bin", Fragment(7, 41, 1, 3, 20, b"seven b"), encode_fragment, decode_fragment),
     Golden("container.v1.bin", ({"a": _META, "n": 3}, {"a": _BLOB, "empty": b""}), _container, unpack),
@@ -156,7 +173,7 @@ GOLDEN: tuple[Golden, ...] = (
 def main() -> None:
     """Write what is missing."""
     for golden in GOLDEN:
-        if not golden.path.exists():
+        if golden.write is not None and not golden.path.exists():
             golden.path.write_bytes(golden.write(golden.thing))
             print(golden.path.name)
 

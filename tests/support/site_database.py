@@ -33,6 +33,7 @@ from schemas.messages import (
     GatewayStatus,
     PointStatus,
     Priority,
+    RemainingLife,
     Series,
 )
 from schemas.nameplate import BearingPlate, Nameplate
@@ -60,7 +61,7 @@ from vibration.iso_zones import Nameplate as ZonePlate
 FloatArray = NDArray[np.floating[Any]]
 
 NOW_US = 1_790_000_000_000_000
-VERSION = "v0001"
+VERSION = "v0002"
 INTERVAL_S = 600.0
 DAY_US = 86_400_000_000
 BOOT = 7
@@ -69,6 +70,9 @@ RPM = 1480.0
 SHAFT_HZ = RPM / 60.0
 SLIP = 0.011
 BPFO_HZ = ORDERS.bpfo * SHAFT_HZ
+PUMP_LIFE = RemainingLife(low_s=3 * 86_400.0, median_s=6 * 86_400.0, high_s=11 * 86_400.0)
+PUMP_LIFE_BASIS = "vibration has grown by 9 dB over 31 hours"
+NO_LIFE = "no trend: vibration has not grown since commissioning"
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,6 +181,7 @@ def _health_rows(
     for i in np.flatnonzero(kept):
         believed = story.quality == "ok" or i < count - 30
         judged = believed and story.learning == "ready"
+        life = PUMP_LIFE if judged and name == "pump-07/drive-end" and score[i] > 0.9 else None
         rows.append(
             {
                 "gateway": story.gateway, "boot": BOOT, "sequence": sequence + int(i), "point": name,
@@ -193,6 +198,10 @@ def _health_rows(
                 "rpm": RPM + float(rng.normal(0, 2)), "rpm_source": "signal", "rpm_confidence": 0.93,
                 "temperature_c": 41.0 + 3.0 * float(np.sin(i / 23.0)), "battery_v": 3.52,
                 "diagnosis": [], "model_version": 4,
+                "remaining_life_low_s": life.low_s if life else None,
+                "remaining_life_median_s": life.median_s if life else None,
+                "remaining_life_high_s": life.high_s if life else None,
+                "remaining_life_basis": (PUMP_LIFE_BASIS if life else NO_LIFE) if judged else "",
             }
         )  # fmt: skip
     return rows

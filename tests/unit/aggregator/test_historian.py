@@ -9,7 +9,16 @@ from sqlalchemy.engine import Engine
 from aggregator.historian import Arrived, Historian
 from aggregator.intake import Refused
 from schemas import site_tables as tables
-from schemas.messages import CommandResult, Evidence, PointNotice, PointStatus, RecordBatch, RecordsAck, Series
+from schemas.messages import (
+    CommandResult,
+    Evidence,
+    PointNotice,
+    PointStatus,
+    RecordBatch,
+    RecordsAck,
+    RemainingLife,
+    Series,
+)
 from schemas.nameplate import Nameplate
 from tests.support import gateway_talk as talk
 
@@ -49,9 +58,22 @@ def test_what_is_stored_equals_what_was_said(historian: Historian, engine: Engin
     store(historian, talk.batch((0, said)))
     (row,) = rows(engine, tables.health)
     stored = row._asdict()
-    for name, value in said.model_dump(mode="json", exclude={"kind", "version", "limit"}).items():
+    for name, value in said.model_dump(mode="json", exclude={"kind", "version", "limit", "remaining_life"}).items():
         assert stored[name] == value, name
     assert (row.score_limit, row.received_at_us) == (said.limit, NOW_US)
+
+
+def test_remaining_life_is_stored_where_it_is_said_and_empty_where_it_is_not(
+    historian: Historian, engine: Engine
+) -> None:
+    life = RemainingLife(low_s=3600.0, median_s=7200.0, high_s=18_000.0)
+    with_life = talk.health(1).model_copy(update={"remaining_life": life, "remaining_life_basis": "grown by 9 dB"})
+    without = talk.health(2).model_copy(update={"remaining_life_basis": "no trend"})
+    store(historian, talk.batch((0, talk.health(0)), (1, with_life), (2, without)))
+    assert [
+        (row.remaining_life_low_s, row.remaining_life_median_s, row.remaining_life_high_s, row.remaining_life_basis)
+        for row in rows(engine, tables.health)
+    ] == [(None, None, None, ""), (3600.0, 7200.0, 18_000.0, "grown by 9 dB"), (None, None, None, "no trend")]
 
 
 def test_the_same_batch_twice_is_stored_once_counted_and_answered_again(historian: Historian, engine: Engine) -> None:

@@ -6,7 +6,7 @@ import pytest
 
 from dashboard.condition import LEVELS, Staleness, in_order, judge, learning_words
 from dashboard.queries.records import CaseRecord, LatestHealth, MachineRecord, PointRecord, Trend
-from schemas.messages import Diagnosis
+from schemas.messages import Diagnosis, RemainingLife
 
 NOW_US = 1_790_000_000_000_000
 LIMITS = Staleness(after_intervals=3.0, floor_s=30.0, assumed_interval_s=900.0)
@@ -125,6 +125,59 @@ def test_rising_score_is_said_and_scatter_is_not():
     rising = Trend("pump-07/drive-end", (1.0, 1.2), 0.12)
     assert "score rising 12% of its limit a day" in stands(a_machine(), rising).details
     assert stands(a_machine(), replace(rising, share_a_day=-0.02)).details == ()
+
+
+def a_judged_point(name, *, days=None, basis="", score=0.3, age_s=60.0, **changes) -> PointRecord:
+    point = a_point(name, age_s=age_s, **changes)
+    life = None if days is None else RemainingLife(**{
+        key: 86_400.0 * value for key, value in zip(("low_s", "median_s", "high_s"), days, strict=True)
+    })  # fmt: skip
+    return replace(
+        point, latest=replace(point.latest, score=score, remaining_life=life, remaining_life_basis=basis)
+    )  # fmt: skip
+
+
+def test_machine_lasts_as_long_as_the_point_that_ends_first():
+    found = stands(a_machine(
+        a_judged_point("pump-07/drive-end", days=(8, 20, 40), basis="slow", score=0.9, age_s=0.0),
+        a_judged_point("pump-07/fan-end", days=(3, 6, 11), basis="fast", age_s=0.0),
+        a_judged_point("pump-07/motor", basis="no trend", score=2.0, age_s=0.0),
+    )).remaining_life  # fmt: skip
+    assert (found.point, found.basis) == ("pump-07/fan-end", "fast")
+    assert found.life == RemainingLife(low_s=3 * 86_400, median_s=6 * 86_400, high_s=11 * 86_400)
+
+
+def test_what_has_passed_since_the_capture_is_taken_off_and_never_below_zero():
+    point = a_judged_point("pump-07/drive-end", days=(0.01, 1.0, 2.0), age_s=1500.0)
+    life = stands(a_machine(point)).remaining_life.life
+    assert (life.low_s, life.median_s, life.high_s) == (0.0, 86_400 - 1500, 2 * 86_400 - 1500)
+
+
+def test_sensor_whose_clock_is_ahead_adds_no_life():
+    point = a_judged_point("pump-07/drive-end", days=(1, 2, 3), age_s=-3600.0)
+    assert stands(a_machine(point)).remaining_life.life.low_s == 86_400
+
+
+def test_reason_for_no_remaining_life_is_that_of_the_point_furthest_towards_its_limit():
+    calm, worse = a_judged_point("m/a", basis="calm", score=0.1), a_judged_point("m/b", basis="worse", score=0.4)
+    found = stands(a_machine(calm, worse)).remaining_life
+    assert (found.point, found.life, found.basis) == ("m/b", None, "worse")
+
+
+def test_silent_machine_and_old_gateway_say_nothing_of_a_remaining_life():
+    assert stands(a_machine(a_judged_point("m/a", days=(1, 2, 3), age_s=5 * 3600.0))).remaining_life is None
+    assert stands(a_machine()).remaining_life is None
+
+
+def test_silent_point_does_not_say_how_long_its_machine_lasts():
+    silent = a_judged_point("m/a", days=(1, 2, 3), age_s=5 * 3600.0)
+    found = stands(a_machine(silent, a_judged_point("m/b", days=(8, 9, 10)))).remaining_life
+    assert found.point == "m/b"
+
+
+def test_sensor_that_was_put_back_is_judged_as_before():
+    found = stands(a_machine(a_point(quality="remounted")))
+    assert (found.level.name, found.points_assessable) == ("normal", 1)
 
 
 def attention(**changes):

@@ -13,9 +13,9 @@ from streamlit.testing.v1 import AppTest
 from dashboard import runtime
 from dashboard.runtime import Dashboard
 from schemas.database import open_database, sqlite_url
-from schemas.site_tables import case_event, gateway, machine, machine_case, point, request
+from schemas.site_tables import alarm, case_event, gateway, health, machine, machine_case, point, request
 from tests.support.dashboards import make_dashboard, token_of
-from tests.support.site_database import NOW_US, create_tables
+from tests.support.site_database import NO_LIFE, NOW_US, PUMP_LIFE_BASIS, create_tables
 
 SCRIPT = str(resources.files("dashboard") / "screen" / "app.py")
 
@@ -210,6 +210,40 @@ def test_machine_page_gives_verdict_with_evidence_for_and_against(board):
     assert "Snapshot taken 0 s ago" in words
 
 
+def test_machine_with_a_trend_says_how_long_it_may_last_and_from_what(board):
+    words = said(run(machine_script, machine="pump-07"))
+    assert f"**May last 3 to 11 days, about 6**: {PUMP_LIFE_BASIS}" in words
+    assert "Read at drive-end; meant to hold in four of five cases" in words
+    assert "may last 3 to 11 days, about 6" in rows(run(overview_script))[0]["details"]
+
+
+def test_machine_without_a_trend_says_why_no_remaining_life_is_given(board):
+    page = run(machine_script, machine="mill-01")
+    assert f"How long it may last cannot be said: {NO_LIFE}" in [c.value.replace("\\", "") for c in page.caption]
+    assert "May last" not in said(page)
+    mill = next(row for row in rows(run(overview_script)) if row["machine"] == "mill-01")
+    assert mill["details"] == []
+
+
+@pytest.mark.parametrize("machine_name", ["compressor-02", "conveyor-11", "mixer-04"])
+def test_machine_that_is_learning_silent_or_not_believed_says_nothing_of_how_long_it_lasts(board, machine_name):
+    assert "may last" not in said(run(machine_script, machine=machine_name)).lower()
+
+
+def test_kinds_of_contribution_and_sensor_troubles_are_said_in_words(board, engine):
+    with engine.begin() as connection:
+        (detail,) = connection.execute(sa.select(alarm.c.detail).where(alarm.c.machine == "pump-07")).scalars()
+        broad = {"name": "level up", "axis": 1, "low_hz": 640.0, "high_hz": 2560.0, "share": 0.4}
+        connection.execute(
+            sa.update(alarm).where(alarm.c.machine == "pump-07").values(detail={**detail, "contributions": [broad]})
+        )
+        connection.execute(sa.update(point).where(point.c.machine == "mill-01").values(quality="wrong_gain"))
+    assert "40% level of a broad band up, 640 to 2560 Hz, axis 2" in said(run(machine_script, machine="pump-07"))
+    mill = run(machine_script, machine="mill-01")
+    assert "check its sensitivity and unit" in said(mill)
+    assert mill.dataframe[0].value["State"][0].startswith("◆ S sensor reads too much or too little")
+
+
 def test_spectra_have_cursors_with_slip_and_the_suspected_family_shown(board):
     found = charts(run(machine_script, machine="pump-07"))
     envelope = next(data for title, data in found.items() if title.startswith("Envelope spectrum"))
@@ -282,6 +316,7 @@ def test_text_from_outside_is_shown_as_it_is_and_never_as_markup(board, engine):
         connection.execute(sa.update(machine).where(machine.c.machine == "pump-07").values(title=hostile))
         connection.execute(sa.update(machine_case).values(title=hostile))
         connection.execute(sa.update(case_event).values(text=hostile, actor=hostile))
+        connection.execute(sa.update(health).values(remaining_life_basis=hostile))
     page = run(machine_script, machine="pump-07")
     for element in [*page.markdown, *page.header, *page.caption]:
         assert "<script>" not in element.value

@@ -27,11 +27,18 @@ from dashboard.queries.machine import (
     read_span_us,
     read_verdict,
 )
-from dashboard.queries.plant import read_diagnosis, read_machine, read_plant, read_trends, slope_a_day
+from dashboard.queries.plant import (
+    read_diagnosis,
+    read_machine,
+    read_plant,
+    read_remaining_life,
+    read_trends,
+    slope_a_day,
+)
 from dashboard.trend_lines import gap_width_us, gaps_ms, quantity_line
 from schemas.database import open_database, sqlite_url
 from schemas.site_tables import evidence, health
-from tests.support.site_database import BPFO_HZ, DAY_US, NOW_US, create_tables
+from tests.support.site_database import BPFO_HZ, DAY_US, NO_LIFE, NOW_US, PUMP_LIFE, PUMP_LIFE_BASIS, create_tables
 
 STALENESS = Staleness(3.0, 30.0, 900.0)
 
@@ -199,6 +206,20 @@ def test_federation_has_rounds_members_releases_and_the_ledger(connection):
 def test_diagnosis_that_cannot_be_read_is_none_at_all():
     assert read_diagnosis([{"label": "outer", "confidence": 7}]) == ()
     assert read_diagnosis(None) == ()
+
+
+def test_remaining_life_is_read_as_it_was_written(connection):
+    pump = read_machine(connection, "pump-07")
+    latest = {point.point: point.latest for point in pump.points}
+    assert latest["pump-07/drive-end"].remaining_life == PUMP_LIFE
+    assert latest["pump-07/drive-end"].remaining_life_basis == PUMP_LIFE_BASIS
+    assert latest["pump-07/fan-end"].remaining_life is None
+    assert latest["pump-07/fan-end"].remaining_life_basis == NO_LIFE
+
+
+def test_remaining_life_that_is_no_band_is_none_at_all():
+    assert read_remaining_life(3.0, 2.0, 4.0) is None
+    assert read_remaining_life(1.0, None, 4.0) is None
 
 
 def test_pages_understand_the_version_the_aggregator_writes():

@@ -109,13 +109,13 @@ def test_a_broken_sensor_is_not_learnt_from_and_is_reported_as_a_sensor_not_as_a
     point.feed(healthy, 4)
     health = point.feed(make, 6)
     assert (health.quality, health.learning, health.zone) == (quality, "suspect", None)
-    assert len(point.monitor.learnt) == 4
+    assert point.monitor.healthy.count == 4
     assert point.notices == [("suspect", quality)]
     assert point.said(Alarm) == []
     point.feed(healthy, 3)
     assert point.notices[-1] == ("learning", "ok")
     point.feed(healthy, 4)
-    assert len(point.monitor.learnt) == 8
+    assert point.monitor.healthy.count == 8
 
 
 @pytest.mark.parametrize("make", [stuck, saturated])
@@ -240,7 +240,7 @@ def test_a_machine_that_shakes_dangerously_from_the_first_capture_on_alarms_at_o
     point.feed(lambda n: capture_of(noise_g(n, samples=8192, level_g=0.02) + 1.0 * shaft, n), 4)
     assert point.health[-1].zone == "D"
     assert [(a.state, a.priority) for a in point.said(Alarm)] == [("unacknowledged", "danger")]
-    assert point.monitor.learnt == []
+    assert point.monitor.healthy.count == 0
 
 
 def test_few_commissioning_captures_are_enough_to_start() -> None:

@@ -30,7 +30,7 @@ from schemas.messages import (
     decode_any,
     encode,
 )
-from tests.contract.golden_contract import HEALTH, SAID
+from tests.contract.golden_contract import HEALTH, SAID, SAID_WITH_LIFE
 
 NAMES = st.from_regex(r"[a-z0-9][a-z0-9-]{0,10}", fullmatch=True)
 POINTS = st.tuples(NAMES, NAMES).map("/".join)
@@ -77,7 +77,7 @@ def test_any_bytes_are_refused(body: bytes) -> None:
 
 
 @settings(max_examples=300)
-@given(st.sampled_from(SAID), st.data())
+@given(st.sampled_from(SAID + SAID_WITH_LIFE), st.data())
 def test_a_message_cut_or_changed_anywhere_is_read_or_refused(message: BaseModel, data: st.DataObject) -> None:
     body = encode(message)
     at = data.draw(st.integers(0, len(body) - 1))
@@ -128,6 +128,15 @@ def test_a_number_that_is_none_is_refused(number: bytes) -> None:
 def test_our_own_code_cannot_say_a_number_that_is_none() -> None:
     with pytest.raises(ValueError, match="finite number"):
         Health(**{**HEALTH.model_dump(), "score": float("nan")})
+
+
+@pytest.mark.parametrize("band", [(2.0, 1.0, 3.0), (1.0, 4.0, 3.0), (-1.0, 1.0, 2.0)])
+def test_a_remaining_life_out_of_order_or_below_zero_is_refused(band: tuple[float, float, float]) -> None:
+    low_s, median_s, high_s = band
+    body = changed(HEALTH, remaining_life={"low_s": low_s, "median_s": median_s, "high_s": high_s})
+    found = rejection(Health, body)
+    assert found.reason == "bad_field"
+    assert "remaining_life" in str(found)
 
 
 @pytest.mark.parametrize("body", [b"", b"null", b"[]", b"5", b'"health"', b"{}", b"[" * 100_000, b'{"kind":1}'])

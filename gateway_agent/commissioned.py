@@ -1,0 +1,172 @@
+"""This file knows what one point has learnt of its healthy machine, and how it is kept.
+
+Everything that commissioning gathers is here: features by operating state, healthy pictures for the diagnosis,
+levels for the prognosis, levels by which a loose sensor is known. It never leaves the gateway.
+"""
+
+import math
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from gateway_agent.baseline import Detector, Rows
+from gateway_agent.diagnosis import OrderReference
+from gateway_agent.limits import MIN_CAPTURES
+from gateway_agent.operating_states import OperatingStates, Told
+from gateway_agent.point_reports import STATISTIC
+from gateway_agent.prognosis import HealthyLevels, levels_db
+from gateway_agent.session_sums import Session
+from schemas.container import array_blob, blob_array
+from schemas.variation import HealthyPrior
+from vibration.detection_features import detection_features
+from vibration.features import MODEL_FEATURES
+from vibration.quality import ChannelBaseline, measure_baseline
+
+FloatArray = NDArray[np.float64]
+
+
+@dataclass(slots=True)
+class Commissioned:
+    """What healthy is at one point.
+
+    Attributes:
+        shape: Rate in Hz, channels and samples of its captures; None before the first.
+        features: Model features of each healthy capture, (channels, F).
+        told: Speed and load of each.
+        levels_db: Levels of each as the prognosis wants them, (channels x 3,).
+        began_us: When the first was measured.
+        states: Baselines and limits, provisional until commissioning is complete.
+        channel_levels: Low and high RMS of each channel.
+        rms_g: Acceleration RMS of each channel, mean.
+        reference: Healthy pictures for the diagnosis.
+    """
+
+    shape: tuple[float, int, int] | None = None
+    features: list[Rows] = field(default_factory=list)
+    told: list[Told] = field(default_factory=list)
+    levels_db: list[FloatArray] = field(default_factory=list)
+    began_us: int = 0
+    states: OperatingStates = field(default_factory=OperatingStates)
+    channel_levels: tuple[ChannelBaseline, ...] | None = None
+    rms_g: FloatArray | None = None
+    reference: OrderReference = field(default_factory=OrderReference)
+
+    @property
+    def count(self) -> int:
+        """How many healthy captures were heard."""
+        return len(self.features)
+
+    @property
+    def layout(self) -> tuple[float, int]:
+        """Rate in Hz and samples of its captures."""
+        assert self.shape is not None, "asked for the layout of a point that has learnt nothing"
+        return self.shape[0], self.shape[2]
+
+    def learn(
+        self, features: NDArray[np.float32], acceleration_g: FloatArray, picture: FloatArray, told: Told, *,
+        shape: tuple[float, int, int], measured_at_us: int,
+    ) -> None:  # fmt: skip
+        """Take in one healthy capture.
+
+        Args:
+            features: All features, shape (channels, F).
+            acceleration_g: Shape (channels, samples), g.
+            picture: Of `gateway_agent.diagnosis.picture_of`.
+            told: Speed and load told with it.
+            shape: See the attribute.
+            measured_at_us: When.
+        """
+        if self.shape is None:
+            self.shape, self.began_us = shape, measured_at_us
+        self.features.append(np.array(features[:, MODEL_FEATURES]))
+        self.told.append(told)
+        self.levels_db.append(levels_db(features))
+        self.reference.learn(picture)
+        levels = measure_baseline(acceleration_g)
+        rms = features[:, STATISTIC["acceleration_rms_g"]].astype(np.float64)
+        if self.channel_levels is None or self.rms_g is None:
+            self.channel_levels, self.rms_g = levels, rms
+            return
+        share = 1.0 / self.count
+        self.channel_levels = tuple(
+            ChannelBaseline(
+                old.low_rms + share * (new.low_rms - old.low_rms), old.high_rms + share * (new.high_rms - old.high_rms)
+            )
+            for old, new in zip(self.channel_levels, levels, strict=True)
+        )
+        self.rms_g = self.rms_g + share * (rms - self.rms_g)
+
+    def calibrate(self, prior: HealthyPrior, *, false_alarm_rate: float, detector: Detector) -> None:
+        """Baselines and limits from the healthy captures so far."""
+        if self.count >= MIN_CAPTURES:
+            self.states = OperatingStates.commission(
+                self.detection(), self.told, prior, self.layout, false_alarm_rate=false_alarm_rate, detector=detector
+            )
+
+    def recalibrate(self, prior: HealthyPrior, *, detector: Detector) -> None:
+        """The fleet knows more now: limits anew, baselines as they have followed."""
+        self.states.recalibrate(self.detection(), self.told, prior, self.layout, detector)
+
+    def detection(self) -> FloatArray:
+        """Detection features of the healthy captures, shape (n, channels, F)."""
+        return detection_features(np.stack(self.features))
+
+    def session(self) -> Session:
+        """What was heard, for the fleet to learn from as sums."""
+        return Session(self.detection(), self.layout)
+
+    def healthy_levels(self) -> HealthyLevels:
+        """Levels of the healthy machine, for the prognosis."""
+        return HealthyLevels.learn(np.stack(self.levels_db))
+
+    def dump(self) -> tuple[dict[str, Any], dict[str, bytes]]:
+        """The whole, as JSON and blobs; `load` continues from it."""
+        arrays: dict[str, NDArray[Any]] = {
+            "learnt": np.stack(self.features) if self.features else np.zeros((0, 0, 0), np.float32),
+            "learnt_levels": np.stack(self.levels_db) if self.levels_db else np.zeros((0, 0)),
+            "reference": self.reference.mean,
+        }
+        described = {name: array_blob(array) for name, array in arrays.items()}
+        states, blobs = self.states.dump()
+        meta: dict[str, Any] = {name: description for name, (description, _) in described.items()}
+        meta |= {
+            "shape": self.shape, "began_us": self.began_us, "states": states, "reference_count": self.reference.count,
+            "learnt_told": [[told.rpm, told.load] for told in self.told],
+            "levels": [[level.low_rms, level.high_rms] for level in self.channel_levels or ()],
+            "healthy_rms_g": None if self.rms_g is None else self.rms_g.tolist(),
+        }  # fmt: skip
+        return meta, {**{name: blob for name, (_, blob) in described.items()}, **blobs}
+
+    @classmethod
+    def load(cls, meta: dict[str, Any], blobs: dict[str, bytes]) -> "Commissioned":
+        """Continue from what `dump` gave."""
+        return cls(
+            shape=tuple(meta["shape"]) if meta["shape"] else None,
+            features=list(blob_array(meta["learnt"], blobs["learnt"])),
+            told=[Told(rpm, load) for rpm, load in meta["learnt_told"]],
+            levels_db=list(blob_array(meta["learnt_levels"], blobs["learnt_levels"])),
+            began_us=meta["began_us"],
+            states=OperatingStates.load(meta["states"], blobs),
+            channel_levels=tuple(ChannelBaseline(low, high) for low, high in meta["levels"]) or None,
+            rms_g=None if meta["healthy_rms_g"] is None else np.asarray(meta["healthy_rms_g"]),
+            reference=OrderReference(
+                meta["reference_count"], np.array(blob_array(meta["reference"], blobs["reference"]))
+            ),
+        )
+
+    @classmethod
+    def load_first(cls, meta: dict[str, Any], blobs: dict[str, bytes]) -> "Commissioned":
+        """Take over what the first version of the software left; the caller calibrates, and pictures are heard anew."""
+        features = list(blob_array(meta["learnt"], blobs["learnt"]))
+        return cls(
+            shape=tuple(meta["shape"]) if meta["shape"] else None, features=features, told=[Told()] * len(features),
+            channel_levels=tuple(ChannelBaseline(low, high) for low, high in meta["levels"]) or None,
+            rms_g=None if meta["healthy_rms_g"] is None else np.asarray(meta["healthy_rms_g"]),
+        )  # fmt: skip
+
+
+def told_with(rpm: float, load: float) -> Told:
+    """Speed and load as a capture tells them; a nameplate's are the same for all and part no states."""
+    return Told(rpm if math.isfinite(rpm) and rpm > 0 else None, load if math.isfinite(load) else None)

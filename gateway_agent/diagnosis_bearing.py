@@ -1,0 +1,346 @@
+"""This file knows what each kind of bearing damage must show in the rhythm, and how to weigh what is seen.
+
+Outer race: BPFO and harmonics. Inner race: BPFI and harmonics with sidebands at shaft speed. Rolling element: any of
+2 x BSF with cage sidebands, the cage's rhythm as both races see it (FTF and 1 - FTF), or both races' rates at like
+height, for a ball strikes both; a damaged ball turns its spot out of the track, and often shows none of them
+(Smith & Randall (2015), doi:10.1016/j.ymssp.2015.04.021). Cage: FTF alone.
+"""
+
+import functools
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+import numpy as np
+
+from vibration.bearing import FaultOrders
+from vibration.bearing_library import load_library
+from vibration.rhythm import ORDER_STEP, ORDERS
+from vibration.rhythm_evidence import (
+    MOST_NATS,
+    FamilyReading,
+    FloatArray,
+    RhythmRow,
+    clean_db,
+    heights_db,
+    presence_nats,
+    presence_of,
+    read_family,
+)
+
+BY_PRODUCT_DB = 6.0
+"""Amplitude modulation and truncation of a strong rhythm bring up lines of their own, typically half its height or
+less: what stands lower than this below the strongest family is taken for its by-product."""
+
+ALIKE_DB = 3.0
+"""Two races struck by one ball answer alike, within a factor of about the square root of two."""
+
+RACES = ("BPFO", "BPFI")
+RACE_TYPICAL_DB = 10.0
+"""A race's spot is struck at every passing in the same place: its rhythm is clear, 6 to 20 dB over noise."""
+BALL_TYPICAL_DB = 5.0
+"""A ball's spot turns in and out of the track: what shows of it is weak."""
+
+SIDE_WEIGHT = 0.5  # sidebands and harmonics hang on their carrier: half of what independent lines would say
+IMPULSE_NATS = 1.5  # impulses of no race's rhythm: knocks of a ball out of its track, or of something else
+IMPULSE_TYPICAL = 1.0  # kurtosis above that of noise, averaged over bands, of clear impacts
+RACE_IMPULSE, BALL_IMPULSE = 4.0, 1.5
+"""Kurtosis above noise of a clear fault: a race's spot is struck at every passing, a ball's only while it lies in the
+track. Rounded, and never worth more than IMPULSE_LEAN_NATS: severity and distance matter as much."""
+IMPULSE_LEAN_NATS = 1.0
+IMPULSE_SCATTER = 0.3  # of machines without impacts; chance alone in a band of a quarter-second is half of it
+RATIO = (0.35, 0.46)
+"""BPFO over the number of elements, (1 - d/D cos a)/2, of rolling bearings in common use."""
+ELEMENTS = (6, 17)
+RACE_SHOWS = 0.9
+"""Share of race faults whose rhythm shows, and of ball faults below; of the ball faults that Smith & Randall (2015)
+looked at, about half could be diagnosed by it, of the race faults nearly all."""
+BALL_SHOWS = 0.5
+TURNS_TO_SHOW = 4.0  # a rhythm needs some turns of the shaft to be one
+
+SPEED_OFF = 0.075  # a speed that is off by more is another machine's
+RACE_CLEAR_DB = 8.0  # over noise; chance and shaft lines in so wide a search reach 3 to 5
+SPEED_WRONG_NATS = math.log(5.0)  # one speed in five is off by more than a bearing's slip
+
+KIN_SPREAD = 0.03
+"""Bearings of one kind and size from other makers, and slip, move a rate by so much (the five 8-ball ones of the
+library: 3 %)."""
+
+WHOLE_ORDER_NATS = math.log(4.0)
+"""A rhythm at a whole order may as well be a coupling's jaws, an impeller's vanes or a belt's."""
+
+
+class Note(NamedTuple):
+    """One sentence for or against a cause, with the number it rests on."""
+
+    text: str
+    value: float | None
+    unit: str
+    speaks_for: bool
+
+
+@dataclass(slots=True)
+class Cause:
+    """One cause as one channel shows it.
+
+    Attributes:
+        label: Of the cause.
+        nats: How much the evidence speaks for it, against nothing being wrong.
+        axis: Channel.
+        families: What was read, by the name of the line.
+        scatter_db: Scatter of the heights read, dB.
+        notes: What else is to be said.
+    """
+
+    label: str
+    nats: float
+    axis: int
+    families: dict[str, FamilyReading] = field(default_factory=dict)
+    scatter_db: float = 0.0
+    notes: list[Note] = field(default_factory=list)
+
+
+def bearing_causes(row: RhythmRow, axis: int, orders: FaultOrders, impulsiveness: float) -> list[Cause]:
+    """Weigh the four kinds of damage of a bearing of known orders.
+
+    Args:
+        row: Rhythm of one channel.
+        axis: Which channel.
+        orders: Fault orders.
+        impulsiveness: Mean over bands of the kurtosis above that of noise.
+    """
+    clean = clean_db(row)
+    o, i, b, f = orders.bpfo, orders.bpfi, orders.bsf, orders.ftf
+    read = {
+        "BPFO": read_family(row, clean, (o, 2.0 * o, 3.0 * o)),
+        "BPFI": read_family(row, clean, (i, 2.0 * i, 3.0 * i, i - 1.0, i + 1.0)),
+        "2xBSF": read_family(row, clean, (2.0 * b, 4.0 * b, 2.0 * b - f, 2.0 * b + f, b)),
+        "FTF": read_family(row, clean, (f, 2.0 * f, 3.0 * f, 4.0 * f)),
+        "1x-FTF": read_family(row, clean, (1.0 - f, 2.0 * (1.0 - f))),
+    }
+    if abs(3.0 * o - 2.0 * i) < max(1.5 * row.line_orders, 0.01 * 3.0 * o):
+        read["BPFO"].height_db[2] = read["BPFI"].height_db[1] = math.nan  # evidence for neither alone
+    return _weigh(row, axis, read, impulsiveness)
+
+
+def speed_share(row: RhythmRow, orders: FaultOrders) -> float:
+    """Say by how much the shaft seems to turn off the speed we were told, as a share; 0 if nothing says so.
+
+    A nameplate's speed is off by slip, a typed one by a mistake. Believed is only the rhythm of a race, clear at its
+    first and second line, where nothing at the speed we were told is more than its by-product.
+    """
+    clean = clean_db(row)
+    told_db, best_db, share = 0.0, 0.0, 0.0
+    for rate in (orders.bpfo, orders.bpfi):
+        told_db = max(told_db, read_family(row, clean, (rate, 2.0 * rate)).seen(0))
+        reading = read_family(row, clean, (rate, 2.0 * rate), slip=SPEED_OFF)
+        first, second = reading.at(0), reading.at(1)
+        if first > max(best_db, RACE_CLEAR_DB) and second > RACE_CLEAR_DB / 2.0:
+            best_db, share = first, reading.slip
+    return share if told_db < best_db - BY_PRODUCT_DB else 0.0
+
+
+def _showing(nats: float, share: float, line_orders: float) -> float:
+    """Return the evidence for a fault that shows as weighed with this probability, and else shows nothing."""
+    turns = 1.0 / max(line_orders, 1e-9)
+    shows = max(share * (1.0 - math.exp(-turns / TURNS_TO_SHOW)), 1e-6)
+    return float(np.logaddexp(math.log(shows) + nats, math.log1p(-shows)))
+
+
+def _whole_doubt(row: RhythmRow, reading: FamilyReading) -> float:
+    order = reading.orders[0] * (1.0 + reading.slip)
+    return WHOLE_ORDER_NATS if abs(order - round(order)) < row.line_orders else 0.0
+
+
+def _strength_db(reading: FamilyReading) -> float:
+    return reading.seen(0) + 0.5 * reading.seen(1)
+
+
+def _says(row: RhythmRow, read: dict[str, FamilyReading], typical_db: float) -> Callable[[str, int], float]:
+    """Return what each line says, in nats, where by-products of the strongest rhythm say nothing."""
+    strongest = max(read, key=lambda name: _strength_db(read[name]))
+    top_db = max(0.0, read[strongest].seen(0))
+    lowered = {name: max(0.0, top_db - BY_PRODUCT_DB) for name in read}
+    if strongest in RACES:
+        # The load on a damaged race swells and falls with the cage: its rhythm is expected there, up to the race's.
+        lowered["FTF"] = lowered["1x-FTF"] = top_db
+    else:  # rhythms of the ball and the cage go together
+        lowered |= dict.fromkeys(("2xBSF", "FTF", "1x-FTF"), 0.0)
+    lowered[strongest] = 0.0
+    nats = {n: presence_of(read[n].height_db - lowered[n], row.scatter_db, typical_db).tolist() for n in read}
+
+    def says(name: str, number: int) -> float:
+        return float(nats[name][number])
+
+    return says
+
+
+def _weigh(row: RhythmRow, axis: int, read: dict[str, FamilyReading], impulsiveness: float) -> list[Cause]:
+    of_race, of_ball = _says(row, read, RACE_TYPICAL_DB), _says(row, read, BALL_TYPICAL_DB)
+
+    def more(says: Callable[[str, int], float], name: str, *numbers: int) -> float:
+        return SIDE_WEIGHT * sum(max(0.0, says(name, number)) for number in numbers)
+
+    outer = of_race("BPFO", 0) + more(of_race, "BPFO", 1, 2)
+    inner = of_race("BPFI", 0) + more(of_race, "BPFI", 1, 2, 3, 4)
+    spin = of_ball("2xBSF", 0) + more(of_ball, "2xBSF", 1, 2, 3, 4)
+    around = of_ball("FTF", 0) + of_ball("1x-FTF", 0) + more(of_ball, "FTF", 1) + more(of_ball, "1x-FTF", 1)
+    apart_db = read["BPFO"].seen(0) - read["BPFI"].seen(0)
+    alike = min(4.0, 0.5 * (apart_db / ALIKE_DB) ** 2)
+    both = of_ball("BPFO", 0) + of_ball("BPFI", 0) + more(of_ball, "BPFO", 1) + more(of_ball, "BPFI", 2) - alike
+    knocks = impulse_nats(impulsiveness, grown=row.healthy_db is not None)
+    # Four ways to show, equally likely before anything is seen.
+    ball = float(np.logaddexp.reduce(np.array([spin, around, both, spin + max(0.0, around)]))) - math.log(4.0)
+    if row.healthy_db is None:
+        outer, inner = outer - _whole_doubt(row, read["BPFO"]), inner - _whole_doubt(row, read["BPFI"])
+        ball -= _whole_doubt(row, read["2xBSF"])
+    outer, inner = (_showing(nats, RACE_SHOWS, row.line_orders) for nats in (outer, inner))
+    ball = _showing(ball, BALL_SHOWS, row.line_orders)
+    lone = max(read["BPFO"].seen(0), read["BPFI"].seen(0)) < 2.0 * row.scatter_db
+    cage = of_ball("FTF", 0) + more(of_ball, "FTF", 1, 2, 3)
+    if row.healthy_db is not None:  # every damaged bearing knocks; which part does is said by the rhythm
+        lean = race_lean_nats(impulsiveness, knocks)
+        outer, inner, ball, cage = outer + knocks + lean, inner + knocks + lean, ball + knocks, cage + knocks
+    elif lone:
+        ball += knocks
+    causes = [
+        Cause("outer", outer, axis, {"BPFO": read["BPFO"]}),
+        Cause("inner", inner, axis, {"BPFI": read["BPFI"]}),
+        Cause("ball", ball, axis, {name: read[name] for name in ("2xBSF", "FTF", "1x-FTF", "BPFO", "BPFI")}),
+        Cause("cage", cage, axis, {"FTF": read["FTF"]}),
+    ]
+    for cause in causes:
+        cause.scatter_db = row.scatter_db
+    knocking = round(impulsiveness, 1)
+    if knocks > 0.5 and ball > 0.0:
+        note = Note("impacts follow neither race's rhythm", knocking, "", speaks_for=True)
+        causes[2].notes.append(note)
+    return causes
+
+
+def impulse_nats(impulsiveness: float, *, grown: bool) -> float:
+    """Say how much impulses speak for a bearing, whatever their rhythm.
+
+    Args:
+        impulsiveness: Mean over bands of the kurtosis above that of noise, or above that of the healthy machine.
+        grown: Whether it is growth over the healthy machine; else it may be the machine's own way of running, and
+            says no more than IMPULSE_NATS.
+    """
+    if not math.isfinite(impulsiveness):
+        return 0.0
+    nats = presence_nats(impulsiveness, IMPULSE_SCATTER, IMPULSE_TYPICAL)
+    return max(0.0, min(MOST_NATS if grown else IMPULSE_NATS, nats))
+
+
+def race_lean_nats(impulsiveness: float, knocks: float) -> float:
+    """Say how much likelier impacts of this strength are from a race than from a ball (two exponential laws)."""
+    if knocks <= 0.0:
+        return 0.0
+    lean = math.log(BALL_IMPULSE / RACE_IMPULSE) + impulsiveness * (1.0 / BALL_IMPULSE - 1.0 / RACE_IMPULSE)
+    return max(-IMPULSE_LEAN_NATS, min(IMPULSE_LEAN_NATS, lean))
+
+
+def family_notes(cause: Cause) -> list[Note]:
+    """Say what a cause's lines show, the highest first."""
+    notes = []
+    for name, reading in cause.families.items():
+        high = [n for n in range(len(reading.orders)) if reading.seen(n) > 2.0 * cause.scatter_db]
+        first = round(reading.seen(0), 1)
+        if 0 in high:
+            also = f", with {len(high) - 1} lines that belong to it" if len(high) > 1 else ""
+            place = f"{name} ({reading.orders[0]:.2f} x shaft, {100 * reading.slip:+.1f} % from theory)"
+            text = f"{place} stands {first:.0f} dB above the noise of the envelope{also}"
+            notes.append(Note(text, first, "dB", speaks_for=True))
+        elif math.isfinite(reading.at(0)) and name in {"BPFO", "BPFI", "2xBSF"}:
+            notes.append(Note(f"{name} does not stand out of the envelope", first, "dB", speaks_for=False))
+    return sorted(notes, key=lambda note: -(note.value or 0.0))
+
+
+def searched_causes(row: RhythmRow, axis: int, impulsiveness: float) -> list[Cause]:
+    """Weigh bearing damage where the bearing is not known: look for a rhythm that no shaft has.
+
+    Every place where a race's rate may lie is tried and weighed by how common it is: half of the weight is spread
+    evenly, half lies where the bearings of the library have theirs. A rolling element shows by the cage's rate.
+    """
+    clean = clean_db(row)
+    knocks = impulse_nats(impulsiveness, grown=row.healthy_db is not None)
+    causes = [_search(row, axis, clean, label) for label in ("outer", "inner")]
+    causes.append(_search_cage(row, axis, clean))
+    for cause in causes:
+        cause.nats += knocks
+    if row.healthy_db is not None:
+        for cause in causes[:2]:
+            cause.nats += race_lean_nats(impulsiveness, knocks)
+    if knocks > 0.5:
+        causes[2].notes.append(Note("impacts whose rhythm is no race's", round(impulsiveness, 1), "", speaks_for=True))
+    return causes
+
+
+def _search(row: RhythmRow, axis: int, clean: FloatArray, label: str) -> Cause:
+    """Try every rate; an inner race has sidebands once or twice a turn to both sides, an outer race has not."""
+    at, common = _places(label, max(row.line_orders, ORDER_STEP))
+    seen = at <= row.reach
+    at, common = at[seen], common[seen]
+    if at.size == 0:
+        return Cause(label, -MOST_NATS, axis)
+    places = np.stack([at, 2.0 * at, 3.0 * at, at - 2.0, at + 2.0, at - 1.0, at + 1.0], axis=1)
+    found = heights_db(clean, places)
+    says = presence_of(found, row.scatter_db)
+    sides = np.maximum(np.minimum(says[:, 3], says[:, 4]), np.minimum(says[:, 5], says[:, 6]))
+    alone = says[:, 0] + SIDE_WEIGHT * np.maximum(says[:, 1:3], 0.0).sum(axis=1)
+    near_whole = np.abs(at - np.round(at)) < row.line_orders
+    alone -= np.where(near_whole, WHOLE_ORDER_NATS, 0.0)
+    total = alone + common + (np.maximum(sides, -1.0) if label == "inner" else -np.maximum(sides, 0.0))
+    best = int(np.argmax(total))
+    order = float(at[best])
+    name = "BPFO" if label == "outer" else "BPFI"
+    reading = FamilyReading(tuple(places[best].tolist()), found[best], 0.0)
+    nats = _showing(float(np.logaddexp.reduce(total)), RACE_SHOWS, row.line_orders)
+    cause = Cause(label, nats, axis, {name: reading})
+    height = round(float(np.nan_to_num(found[best, 0])), 1)
+    if height > 2.0 * row.scatter_db:
+        sided = "with" if label == "inner" else "without"
+        text = (
+            f"a rhythm of {order:.2f} x shaft {sided} sidebands at shaft speed stands {height:.0f} dB above the noise "
+            "of the envelope; the bearing is not named, so its place was searched"
+        )
+        cause.notes.append(Note(text, height, "dB", speaks_for=True))
+    return cause
+
+
+def _search_cage(row: RhythmRow, axis: int, clean: FloatArray) -> Cause:
+    """A ball out of order shows at the cage's rate and its double, and often nowhere."""
+    width = max(row.line_orders, ORDER_STEP)
+    cause = Cause("ball", 0.0, axis)
+    at = np.arange(RATIO[0], RATIO[1], 0.25 * width)
+    if width > (1.0 - 2.0 * RATIO[0]) or at.size == 0:  # its double cannot be told from 1x
+        return cause
+    found = heights_db(clean, np.stack([at, 2.0 * at, 3.0 * at], axis=1))
+    says = presence_of(found, row.scatter_db)
+    total = np.maximum(says[:, 0], says[:, 1]) + SIDE_WEIGHT * np.minimum(says[:, 0], says[:, 1])
+    best = int(np.argmax(total))
+    shown = float(np.logaddexp.reduce(total)) - math.log(at.size)
+    cause.nats = _showing(shown, BALL_SHOWS, row.line_orders)
+    cause.families["FTF"] = FamilyReading(tuple((at[best] * np.array([1.0, 2.0, 3.0])).tolist()), found[best], 0.0)
+    if shown > 1.0:
+        text = f"the envelope swells at {at[best]:.2f} x shaft or its double: a cage's rate"
+        cause.notes.append(Note(text, round(float(np.nanmax(found[best, :2])), 1), "dB", speaks_for=True))
+    return cause
+
+
+@functools.lru_cache(maxsize=64)
+def _places(label: str, width: float) -> tuple[FloatArray, FloatArray]:
+    """Return the orders where a race's rate may lie and the logarithm of how common each is, shapes (tries,)."""
+    low, high = (RATIO[0] * ELEMENTS[0], RATIO[1] * ELEMENTS[1])
+    if label == "inner":
+        low, high = ((1.0 - RATIO[1]) * ELEMENTS[0], (1.0 - RATIO[0]) * ELEMENTS[1])
+    at = np.arange(low, min(high, 2.0 * ORDERS[-1]), 0.5 * width)
+    even = np.full(at.size, 1.0 / at.size)
+    known = np.zeros(at.size)
+    for bearing in load_library():
+        order = bearing.orders.bpfo if label == "outer" else bearing.orders.bpfi
+        near = np.exp(-0.5 * ((at - order) / math.hypot(0.5 * width, KIN_SPREAD * order)) ** 2)
+        if near.sum() > 0.0:
+            known += near / near.sum()
+    return at, np.log(0.5 * even + 0.5 * known / max(known.sum(), 1e-12))
