@@ -10,6 +10,7 @@ from gateway_agent.operating_states import Reading, State
 from gateway_agent.sensor_change import SensorChange, explain_by_sensor, moved, still_explained
 
 STEADY_OF, STEADY_COUNT = 5, 3  # captures before a step, and how many of them beyond doubt
+SAME_PLACE_DB = 1.5  # gains of one mounting scatter by less, and those of two axes put back differ by more
 MOVE_AFTER = 5  # captures that the same change of the sensor explains, until the baseline moves with it
 
 
@@ -46,15 +47,15 @@ class MountingWatch:
         if change is None and self._changes:
             earlier = [change for _, change in self._changes]
             change = still_explained(features, state.baseline, state.threshold, earlier)
-        if change is not None and change.within_drift:
-            self._steady.append(False)  # on its way, perhaps: what comes next is no step
-            return change
-        if change is None or not (self._changes or steady):
+        if change is None or not (self._changes or steady or change.within_drift):
             self._changes.clear()
             self._steady.append(False)
             return None
-        self._changes.append((state, change))
-        del self._changes[:-MOVE_AFTER]
+        if self._changes or steady:
+            self._changes.append((state, change))
+            del self._changes[:-MOVE_AFTER]
+        else:
+            self._steady.append(False)  # on its way, perhaps: what comes next is no step
         return change
 
     def move(self) -> str | None:
@@ -65,8 +66,16 @@ class MountingWatch:
         """
         if len(self._changes) < MOVE_AFTER or self._changes[-1][1].kind != "remounted":
             return None
+        if all(change.within_drift for _, change in self._changes) and not self._one_place():
+            return None
         for state in {id(state): state for state, _ in self._changes}.values():
             moved(state.baseline, np.mean([c.shift for its, c in self._changes if its is state], axis=0))
         text = self._changes[-1][1].text()
         self._changes.clear()
         return text
+
+    def _one_place(self) -> bool:
+        """Whether the same small gains were heard each time, other ones on each axis: load moves all axes alike."""
+        gains_db = np.array([change.gains_db for _, change in self._changes])
+        alike = float(np.ptp(gains_db.mean(axis=0))) < SAME_PLACE_DB
+        return not alike and float(gains_db.std(axis=0).max()) < SAME_PLACE_DB

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gateway_agent.baseline import CLIP_SPREADS, MAX_DRIFT_DECADES, WEIGHTS, Baseline, growth_decades, score_of
-from vibration.detection_features import DETECTION_COUNT, ENVELOPE, NARROW, detection_edges_hz, detection_features
+from vibration.detection_features import DETECTION_COUNT, ENVELOPE, NARROW, SUMS, detection_edges_hz, detection_features
 
 FloatArray = NDArray[np.float64]
 Kind = Literal["remounted", "wrong_gain", "axes_swapped"]
@@ -50,6 +50,7 @@ class SensorChange:
         gains_db: Gain of each axis, dB; zeros for swapped axes.
         order: For swapped axes, which axis of the baseline each channel shows; as they were otherwise.
         score: What is left of the capture's score.
+        usual_db: By how much whole levels move while all is well.
     """
 
     kind: Kind
@@ -57,11 +58,12 @@ class SensorChange:
     gains_db: tuple[float, ...]
     order: tuple[int, ...]
     score: float
+    usual_db: float
 
     @property
     def within_drift(self) -> bool:
-        """Whether it is a gain no larger than what a baseline may drift anyway: levels breathe with temperature."""
-        return self.kind == "remounted" and max(abs(gain) for gain in self.gains_db) <= 10.0 * MAX_DRIFT_DECADES
+        """Whether it is a gain no larger than levels move anyway: by temperature, by load, by what was commissioned."""
+        return self.kind == "remounted" and max(abs(gain) for gain in self.gains_db) <= self.usual_db
 
     def text(self) -> str:
         """What to tell a person."""
@@ -142,9 +144,14 @@ def _gain(features: FloatArray, baseline: Baseline, widths_hz: FloatArray) -> Se
     far = float(decades.min()) > WRONG_GAIN_DECADES or float(decades.max()) < -WRONG_GAIN_DECADES
     score = score_of(_through(baseline, shift).standardise(features))
     order = tuple(range(len(features)))
-    return SensorChange(
-        "wrong_gain" if far else "remounted", shift, tuple(float(10.0 * g) for g in decades), order, score
-    )
+    gains_db = tuple(float(10.0 * g) for g in decades)
+    return SensorChange("wrong_gain" if far else "remounted", shift, gains_db, order, score, _usual_db(baseline))
+
+
+def _usual_db(baseline: Baseline) -> float:
+    """Drift that a baseline follows, or three times the scatter of the whole level, whichever is more."""
+    scatter = float(np.sqrt(baseline.variance[:, SUMS.stop - 1]).max())
+    return 10.0 * max(MAX_DRIFT_DECADES, 3.0 * scatter)
 
 
 def _axis_gain(x: FloatArray, mean: FloatArray, spread: FloatArray, widths_hz: FloatArray) -> tuple[FloatArray, float]:
@@ -199,7 +206,7 @@ def _swap(features: FloatArray, baseline: Baseline) -> SensorChange | None:
         shift = baseline.mean[other] - baseline.mean
         score = score_of(_through(baseline, shift).standardise(features))
         if best is None or score < best.score:
-            best = SensorChange("axes_swapped", shift, (0.0,) * channels, order, score)
+            best = SensorChange("axes_swapped", shift, (0.0,) * channels, order, score, 0.0)
     return best
 
 
