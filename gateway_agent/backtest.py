@@ -196,8 +196,7 @@ def run_backtest(
             with _about(cut):
                 if learnt and state is None:
                     state = _commission(model, learnt, recording, options)
-                    if _usable(state) < len(learnt):
-                        progress(f"warning: only {_usable(state)} of {len(learnt)} commissioning windows can be used")
+                    _tell_doubts(state, len(learnt), progress)
                 judge = _judge(model, recording, options, commissioned=_usable(state), state=state)
                 yield from _judged(judge, cut, windows, options, alarms=_usable(state) >= MIN_CAPTURES)
 
@@ -223,6 +222,8 @@ def run_life(
                 judge = _judge(model, recording, options, commissioned=0, state=None)
                 yield from _judged(judge, cut, windows[:first], options, alarms=False)
                 state = _commission(model, [w.capture for w in windows[:first]], recording, options) if first else None
+                if state is not None:
+                    _tell_doubts(state, first, progress)
                 judge = _judge(model, recording, options, commissioned=_usable(state), state=state)
                 yield from _judged(judge, cut, windows[first:], options, alarms=_usable(state) >= MIN_CAPTURES)
 
@@ -337,6 +338,14 @@ def _give_orders(judge: Judge, recording: Recording) -> PointMonitor:
     monitor = judge.monitor(POINT)
     monitor.orders = orders_from_row(recording.orders, recording.geometry) or monitor.orders
     return monitor
+
+
+def _tell_doubts(state: bytes, given: int, progress: Progress) -> None:
+    """What a person must know of a commissioning before believing what follows."""
+    if _usable(state) < given:
+        progress(f"warning: only {_usable(state)} of {given} commissioning windows can be used")
+    for remark in unpack(state)[0]["states"]["remarks"]:
+        progress(f"warning: {remark}")
 
 
 def _usable(state: bytes | None) -> int:

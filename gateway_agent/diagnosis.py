@@ -38,7 +38,7 @@ from vibration.bearing import FaultOrders
 from vibration.envelope import envelope_spectrum
 from vibration.errors import VibrationError
 from vibration.rhythm import noise_db
-from vibration.rhythm_evidence import RhythmRow
+from vibration.rhythm_evidence import RhythmRow, unit_depth_db
 from vibration.spectrum import line_frequencies_hz
 
 __all__ = [
@@ -322,7 +322,8 @@ def _row(
     share = 1.0 / count + (1.0 / healthy_count if sound is not None and healthy_count else 0.0)
     known_sound = sound is not None or not facts.shaft_hz  # what hums when sound is in the healthy picture
     hum = () if known_sound else tuple(hz / (facts.shaft_hz or 1.0) for hz in HUM_HZ)
-    return RhythmRow(level, sound, width, reach, noise_db(independent) * math.sqrt(share), hum)
+    unit_db = unit_depth_db(1.0 / (width * facts.shaft_hz)) if facts.shaft_hz else 0.0
+    return RhythmRow(level, sound, width, reach, noise_db(independent) * math.sqrt(share), hum, unit_db)
 
 
 def _envelope(

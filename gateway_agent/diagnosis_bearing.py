@@ -8,7 +8,6 @@ height, for a ball strikes both; a damaged ball turns its spot out of the track,
 
 import functools
 import math
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -19,10 +18,12 @@ from vibration.bearing_library import load_library
 from vibration.rhythm import ORDER_STEP, ORDERS
 from vibration.rhythm_evidence import (
     MOST_NATS,
+    DepthLaw,
     FamilyReading,
     FloatArray,
     RhythmRow,
     clean_db,
+    depth_nats,
     heights_db,
     presence_nats,
     presence_of,
@@ -30,20 +31,23 @@ from vibration.rhythm_evidence import (
 )
 
 BY_PRODUCT_DB = 6.0
-"""Amplitude modulation and truncation of a strong rhythm bring up lines of their own, typically half its height or
-less: what stands lower than this below the strongest family is taken for its by-product."""
+"""A rhythm lower than this below the strongest is taken for its by-product when the shaft's speed is asked."""
 
-ALIKE_DB = 3.0
-"""Two races struck by one ball answer alike, within a factor of about the square root of two."""
-
-RACES = ("BPFO", "BPFI")
-RACE_TYPICAL_DB = 10.0
-"""A race's spot is struck at every passing in the same place: its rhythm is clear, 6 to 20 dB over noise."""
-BALL_TYPICAL_DB = 5.0
-"""A ball's spot turns in and out of the track: what shows of it is weak."""
+RACE_LAW = DepthLaw(0.3, 0.9)
+"""A race's spot is struck at every passing in the same place. Impacts 3 to 10 dB above the rest of the machine in a
+third of the bands swing the log envelope by 0.1 to 0.8; from barely visible to a wreck it is wider than that."""
+SECOND_LAW = DepthLaw(0.2, 0.9)
+"""Harmonics, sidebands and what a ball out of its track leaves: somewhat less, as uncertain."""
+WEAK_LAW = DepthLaw(0.12, 0.7)
+"""What a damage brings up at other parts' rates: a ball knocks on both races, truncation and load mix rhythms."""
+_RACE, _SECOND, _WEAK = range(3)
 
 SIDE_WEIGHT = 0.5  # sidebands and harmonics hang on their carrier: half of what independent lines would say
-IMPULSE_NATS = 1.5  # impulses of no race's rhythm: knocks of a ball out of its track, or of something else
+BY_PRODUCT_SHARE = 0.1  # of the lines that are not a damage's own, so many stand out all the same
+COINCIDENT_SHARE = 0.3  # of those that lie where its further lines may
+COINCIDENT = 0.015  # share of the order: slip
+IMPULSE_NATS = 2.0
+"""Impacts without a healthy picture to compare: one machine in seven runs like that of its own [not measured]."""
 IMPULSE_TYPICAL = 1.0  # kurtosis above that of noise, averaged over bands, of clear impacts
 RACE_IMPULSE, BALL_IMPULSE = 4.0, 1.5
 """Kurtosis above noise of a clear fault: a race's spot is struck at every passing, a ball's only while it lies in the
@@ -111,17 +115,36 @@ def bearing_causes(row: RhythmRow, axis: int, orders: FaultOrders, impulsiveness
         impulsiveness: Mean over bands of the kurtosis above that of noise.
     """
     clean = clean_db(row)
+    places = _lines(orders)
+    read = {name: read_family(row, clean, orders_) for name, orders_ in places.items()}
+    heights = np.concatenate([reading.height_db for reading in read.values()])
+    nats = depth_nats(heights, row.scatter_db, row.unit_db, (RACE_LAW, SECOND_LAW, WEAK_LAW))
+    return _weigh(row, axis, read, nats, orders, impulsiveness)
+
+
+def _lines(orders: FaultOrders) -> dict[str, tuple[float, ...]]:
     o, i, b, f = orders.bpfo, orders.bpfi, orders.bsf, orders.ftf
-    read = {
-        "BPFO": read_family(row, clean, (o, 2.0 * o, 3.0 * o)),
-        "BPFI": read_family(row, clean, (i, 2.0 * i, 3.0 * i, i - 1.0, i + 1.0)),
-        "2xBSF": read_family(row, clean, (2.0 * b, 4.0 * b, 2.0 * b - f, 2.0 * b + f, b)),
-        "FTF": read_family(row, clean, (f, 2.0 * f, 3.0 * f, 4.0 * f)),
-        "1x-FTF": read_family(row, clean, (1.0 - f, 2.0 * (1.0 - f))),
+    return {
+        "BPFO": (o, 2.0 * o, 3.0 * o),
+        "BPFI": (i, 2.0 * i, 3.0 * i, i - 1.0, i + 1.0),
+        "2xBSF": (2.0 * b, 4.0 * b, 2.0 * b - f, 2.0 * b + f, b),
+        "FTF": (f, 2.0 * f, 3.0 * f, 4.0 * f),
+        "1x-FTF": (1.0 - f, 2.0 * (1.0 - f)),
     }
-    if abs(3.0 * o - 2.0 * i) < max(1.5 * row.line_orders, 0.01 * 3.0 * o):
-        read["BPFO"].height_db[2] = read["BPFI"].height_db[1] = math.nan  # evidence for neither alone
-    return _weigh(row, axis, read, impulsiveness)
+
+
+def _may_show(orders: FaultOrders) -> dict[str, FloatArray]:
+    """Return every order at which each damage may show."""
+    o, i, b, f = orders.bpfo, orders.bpfi, orders.bsf, orders.ftf
+    turns, one = np.arange(-3.0, 4.0), np.arange(-1.0, 2.0)
+    cage = f * np.arange(1.0, 9.0)
+    return {
+        "outer": np.concatenate([o + turns[1:-1], o * np.arange(2.0, 5.0)]),
+        "inner": np.concatenate([i + turns, 2.0 * i + one, 3.0 * i + one]),
+        "ball": np.concatenate([[b], 2.0 * b + f * one, 4.0 * b + f * one, cage[:4], [1.0 - f, 2.0 - 2.0 * f]]),
+        "cage": cage,
+        "nothing": np.zeros(0),
+    }
 
 
 def speed_share(row: RhythmRow, orders: FaultOrders) -> float:
@@ -153,57 +176,63 @@ def _whole_doubt(row: RhythmRow, reading: FamilyReading) -> float:
     return WHOLE_ORDER_NATS if abs(order - round(order)) < row.line_orders else 0.0
 
 
-def _strength_db(reading: FamilyReading) -> float:
-    return reading.seen(0) + 0.5 * reading.seen(1)
+def _mixed(nats: FloatArray, share: float) -> FloatArray:
+    """Return the evidence of lines of which only so many stand out."""
+    return np.logaddexp(math.log1p(-share), math.log(share) + nats)
 
 
-def _says(row: RhythmRow, read: dict[str, FamilyReading], typical_db: float) -> Callable[[str, int], float]:
-    """Return what each line says, in nats, where by-products of the strongest rhythm say nothing."""
-    strongest = max(read, key=lambda name: _strength_db(read[name]))
-    top_db = max(0.0, read[strongest].seen(0))
-    lowered = {name: max(0.0, top_db - BY_PRODUCT_DB) for name in read}
-    if strongest in RACES:
-        # The load on a damaged race swells and falls with the cage: its rhythm is expected there, up to the race's.
-        lowered["FTF"] = lowered["1x-FTF"] = top_db
-    else:  # rhythms of the ball and the cage go together
-        lowered |= dict.fromkeys(("2xBSF", "FTF", "1x-FTF"), 0.0)
-    lowered[strongest] = 0.0
-    nats = {n: presence_of(read[n].height_db - lowered[n], row.scatter_db, typical_db).tolist() for n in read}
+def _weigh(
+    row: RhythmRow, axis: int, read: dict[str, FamilyReading], nats: FloatArray, orders: FaultOrders, impulsive: float
+) -> list[Cause]:
+    """Weigh each damage by all lines: its own as it makes them, all others as its by-products, against a sound bearing."""
+    ends = np.cumsum([len(reading.orders) for reading in read.values()])
+    span = {name: slice(end - len(read[name].orders), end) for name, end in zip(read, ends.tolist(), strict=True)}
+    at = np.concatenate([reading.orders for reading in read.values()])
+    weight = np.full(at.size, SIDE_WEIGHT)
+    weight[[part.start for part in span.values()]] = 1.0
+    strange, further = _mixed(nats[_WEAK], BY_PRODUCT_SHARE), _mixed(nats[_SECOND], COINCIDENT_SHARE)
+    cage_lines = np.zeros(at.size, dtype=bool)
+    cage_lines[span["FTF"]] = cage_lines[span["1x-FTF"]] = True
+    own = _may_show(orders)
 
-    def says(name: str, number: int) -> float:
-        return float(nats[name][number])
+    def others(label: str, *shown: str) -> float:
+        reach = np.maximum(COINCIDENT * at, row.line_orders)
+        expected = (np.abs(at[:, None] - own[label]) < reach[:, None]).any(axis=1)
+        if label in {"outer", "inner"}:  # the load on a damaged race swells and falls with the cage
+            expected |= cage_lines
+        says = np.where(expected, further, strange) * weight
+        for name in shown:
+            says[span[name]] = 0.0
+        return float(says.sum())
 
-    return says
+    def first(name: str, law: int) -> float:
+        return float(nats[law, span[name].start])
 
+    def more(name: str, says: FloatArray) -> float:
+        return SIDE_WEIGHT * float(says[span[name].start + 1 : span[name].stop].sum())
 
-def _weigh(row: RhythmRow, axis: int, read: dict[str, FamilyReading], impulsiveness: float) -> list[Cause]:
-    of_race, of_ball = _says(row, read, RACE_TYPICAL_DB), _says(row, read, BALL_TYPICAL_DB)
-
-    def more(says: Callable[[str, int], float], name: str, *numbers: int) -> float:
-        return SIDE_WEIGHT * sum(max(0.0, says(name, number)) for number in numbers)
-
-    outer = of_race("BPFO", 0) + more(of_race, "BPFO", 1, 2)
-    inner = of_race("BPFI", 0) + more(of_race, "BPFI", 1, 2, 3, 4)
-    spin = of_ball("2xBSF", 0) + more(of_ball, "2xBSF", 1, 2, 3, 4)
-    around = of_ball("FTF", 0) + of_ball("1x-FTF", 0) + more(of_ball, "FTF", 1) + more(of_ball, "1x-FTF", 1)
-    apart_db = read["BPFO"].seen(0) - read["BPFI"].seen(0)
-    alike = min(4.0, 0.5 * (apart_db / ALIKE_DB) ** 2)
-    both = of_ball("BPFO", 0) + of_ball("BPFI", 0) + more(of_ball, "BPFO", 1) + more(of_ball, "BPFI", 2) - alike
-    knocks = impulse_nats(impulsiveness, grown=row.healthy_db is not None)
-    # Four ways to show, equally likely before anything is seen.
-    ball = float(np.logaddexp.reduce(np.array([spin, around, both, spin + max(0.0, around)]))) - math.log(4.0)
+    second = nats[_SECOND]
+    knocks = impulse_nats(impulsive, grown=row.healthy_db is not None)
+    nothing = others("nothing")
+    outer = first("BPFO", _RACE) + more("BPFO", second) + others("outer", "BPFO")
+    inner = first("BPFI", _RACE) + more("BPFI", second) + others("inner", "BPFI")
+    cage = first("FTF", _RACE) + more("FTF", second) + others("cage", "FTF")
+    spin = first("2xBSF", _SECOND) + more("2xBSF", second) + others("ball", "2xBSF")
+    around = first("FTF", _SECOND) + first("1x-FTF", _SECOND) + more("FTF", further) + more("1x-FTF", further)
+    around += others("ball", "FTF", "1x-FTF")
+    both = first("BPFO", _WEAK) + first("BPFI", _WEAK) + others("ball", "BPFO", "BPFI")
+    # Three ways to show, equally likely before anything is seen.
+    ball = float(np.logaddexp.reduce(np.array([spin, around, both]))) - math.log(3.0)
     if row.healthy_db is None:
         outer, inner = outer - _whole_doubt(row, read["BPFO"]), inner - _whole_doubt(row, read["BPFI"])
         ball -= _whole_doubt(row, read["2xBSF"])
-    outer, inner = (_showing(nats, RACE_SHOWS, row.line_orders) for nats in (outer, inner))
-    ball = _showing(ball, BALL_SHOWS, row.line_orders)
-    lone = max(read["BPFO"].seen(0), read["BPFI"].seen(0)) < 2.0 * row.scatter_db
-    cage = of_ball("FTF", 0) + more(of_ball, "FTF", 1, 2, 3)
-    if row.healthy_db is not None:  # every damaged bearing knocks; which part does is said by the rhythm
-        lean = race_lean_nats(impulsiveness, knocks)
-        outer, inner, ball, cage = outer + knocks + lean, inner + knocks + lean, ball + knocks, cage + knocks
-    elif lone:
-        ball += knocks
+    turns = 1.0 / max(row.line_orders, 1e-9)
+    of_races = RACE_SHOWS * (1.0 - math.exp(-turns / TURNS_TO_SHOW))
+    # A race that knocks shows its rhythm; a ball and a cage may knock without one.
+    lean = race_lean_nats(impulsive, knocks) if row.healthy_db is not None else 0.0
+    outer, inner = (_or_hidden(value + knocks + lean, nothing, of_races) for value in (outer, inner))
+    cage = _or_hidden(cage, nothing, of_races) + knocks
+    ball = _or_hidden(ball, nothing, BALL_SHOWS) + knocks
     causes = [
         Cause("outer", outer, axis, {"BPFO": read["BPFO"]}),
         Cause("inner", inner, axis, {"BPFI": read["BPFI"]}),
@@ -212,11 +241,16 @@ def _weigh(row: RhythmRow, axis: int, read: dict[str, FamilyReading], impulsiven
     ]
     for cause in causes:
         cause.scatter_db = row.scatter_db
-    knocking = round(impulsiveness, 1)
-    if knocks > 0.5 and ball > 0.0:
-        note = Note("impacts follow neither race's rhythm", knocking, "", speaks_for=True)
+    if knocks > 0.5 and ball > max(outer, inner):
+        note = Note("impacts follow neither race's rhythm", round(impulsive, 1), "", speaks_for=True)
         causes[2].notes.append(note)
     return causes
+
+
+def _or_hidden(shown: float, hidden: float, share: float) -> float:
+    """Return the evidence for a damage that shows with this probability, and else shows nothing of its own."""
+    share = min(max(share, 1e-6), 1.0 - 1e-6)
+    return float(np.logaddexp(math.log(share) + shown, math.log1p(-share) + hidden))
 
 
 def impulse_nats(impulsiveness: float, *, grown: bool) -> float:

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from gateway_agent.alarm import AlarmChange, AlarmLogic, Judged, Severity
 from gateway_agent.baseline import Rows, model_rows, score_of
 from gateway_agent.commissioned import Commissioned, told_with
-from gateway_agent.diagnosis import EvidenceLedger, Findings, MachineFacts, diagnose, picture_of
+from gateway_agent.diagnosis import EvidenceLedger, Findings, MachineFacts, diagnose, label_name, picture_of
 from gateway_agent.explanation import contributions
 from gateway_agent.limits import MIN_CAPTURES
 from gateway_agent.mounting_watch import MountingWatch
@@ -399,6 +399,21 @@ class PointMonitor:
             self._calibrate()
         if self.ready:
             self.prognosis = Prognosis(self.healthy.healthy_levels(), self.model.lives)
+            self._doubt_what_was_learnt(capture)
+
+    def _doubt_what_was_learnt(self, capture: Capture) -> None:
+        """Say so when the machine that was learnt as healthy shows the rhythm of a damaged bearing."""
+        heard = self.healthy.reference
+        ledger = EvidenceLedger(float(heard.count - 1), heard.mean.copy()) if heard.count > 1 else EvidenceLedger()
+        top = diagnose(
+            capture.acceleration_g(), sample_rate_hz=capture.sample_rate_hz, facts=self._facts(self._speed(capture)),
+            ledger=ledger,
+        ).ranked[0]  # fmt: skip
+        if top.label in _BEARING and top.confidence >= LATCH_CONFIDENCE:
+            self.healthy.states.remarks.append(
+                f"commissioning captures already show damage ({label_name(top.label)}, {top.confidence:.0%}): what was "
+                "learnt as healthy is not; repair the machine, then record maintenance to commission again"
+            )
 
     def _calibrate(self) -> None:
         if self.healthy.count:

@@ -150,15 +150,20 @@ def _judge_all(context: Context, targets: Sequence[Target], name: str, *, half: 
         healthy = [rest, *(Part(head) for head in target.healthy[1:])]
         faulty = [Part(head) for head in target.faults]
         judged.append(_by_product(context, target, commission, healthy, faulty))
+        judged.append(_by_product(context, target, commission, healthy, faulty, detector="autoencoder"))
         judged += _by_baselines(context, target, commission, healthy, faulty)
     return judged
 
 
-def _by_product(context: Context, target: Target, commission: Part, healthy: list[Part], faulty: list[Part]) -> Judged:
+def _by_product(
+    context: Context, target: Target, commission: Part, healthy: list[Part], faulty: list[Part], *,
+    detector: str = "distance",
+) -> Judged:  # fmt: skip
     release = context.product.release(context.healthy_elsewhere(target.condition), window_s=target.window_s)
     answers = context.product.verdicts(
-        [*healthy, *faulty], release=release, commission=[commission], window_s=target.window_s
-    )
+        [*healthy, *faulty], release=release, commission=[commission], window_s=target.window_s,
+        detector=detector,
+    )  # fmt: skip
     for part, answer in zip([*healthy, *faulty], answers, strict=True):
         expected = len(context.features.rows([part], target.window_s))
         if len(answer) != expected:
@@ -167,7 +172,8 @@ def _by_product(context: Context, target: Target, commission: Part, healthy: lis
     flags = [np.array([v.exceeds for v in side], np.bool_) for side in sides]
     scores = [np.array([-np.inf if v.score is None else v.score for v in side]) for side in sides]
     unusable = sum(v.quality != "ok" for side in sides for v in side)
-    return Judged(PRODUCT, target, flags[0], flags[1], scores[0], scores[1], unusable)
+    name = PRODUCT if detector == "distance" else f"{PRODUCT}, {detector} decides"
+    return Judged(name, target, flags[0], flags[1], scores[0], scores[1], unusable)
 
 
 def _by_baselines(

@@ -76,15 +76,18 @@ class Product:
         return self._releases[key]
 
     def verdicts(
-        self, captures: Sequence[Part], *, release: Path | None, commission: Sequence[Part], window_s: float
-    ) -> list[list[Verdict]]:
-        """Ask for the verdict on every window of every part, in order.
+        self, captures: Sequence[Part], *, release: Path | None, commission: Sequence[Part], window_s: float,
+        detector: str = "distance",
+    ) -> list[list[Verdict]]:  # fmt: skip
+        """Ask for the verdict on every window of every part, in order; `detector` as the command takes it.
 
         Raises:
             ProductRefused: `gateway-agent backtest` ended with bad input, or its lines are not the contract's.
         """
         arguments = ["--commission", *(part.argument for part in commission)] if commission else []
         arguments += ["--captures", *(part.argument for part in captures), "--window-s", f"{window_s:g}"]
+        if detector != "distance":
+            arguments += ["--detector", detector]
         return self._ask(release, arguments, [part.argument for part in captures])
 
     def lives(self, lives: Sequence[Head], *, release: Path | None, share: float) -> list[list[Verdict]]:

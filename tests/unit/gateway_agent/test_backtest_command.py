@@ -203,6 +203,38 @@ def test_commissioning_windows_that_cannot_be_used_are_told(bench: Bench) -> Non
     assert not any(json.loads(line)["exceeds"] for line in bench.out.read_text().splitlines())
 
 
+def test_commissioning_that_mixes_two_machines_is_told_and_neither_is_lost_in_their_mean(bench: Bench) -> None:
+    other = bench.file("other", signal(5, 15, gain=40.0))
+    between = bench.file("between", signal(6, 8, gain=6.0))
+    code, said = bench.run("--commission", bench.healthy, other, "--captures", bench.healthy, other, between)
+    assert code == 0
+    assert "two groups of 60 and 15" in said
+    lines = [json.loads(line) for line in bench.out.read_text().splitlines()]
+    by_file = {file: [line["exceeds"] for line in lines if line["file"] == file] for file in (other, between)}
+    assert sum(by_file[other]) <= 1
+    assert all(by_file[between])
+
+
+def test_commissioning_on_a_damaged_bearing_is_told(bench: Bench) -> None:
+    """Impacts at the outer race's rate, each ringing a resonance."""
+    rate_hz, shaft_hz, bpfo = 25_600.0, 25.0, 3.585
+    at_s = np.arange(round(6 * rate_hz)) / rate_hz
+    since_s = np.mod(at_s, 1.0 / (bpfo * shaft_hz))
+    ringing = np.exp(-since_s * 900.0) * np.sin(2 * np.pi * 3000.0 * since_s)
+    x = 0.5 * ringing + 0.02 * np.random.default_rng(3).standard_normal(at_s.size)
+    damaged = bench.file("damaged", x[None, None], fs=rate_hz, rpm=1500.0, mult=np.array([3.585, 5.415, 2.357, 0.398]))
+    code, said = bench.run("--commission", f"{damaged}:0-5", "--captures", f"{damaged}:5-6", window_s=0.5)
+    assert code == 0
+    assert "already show damage (outer race" in said
+
+
+def test_the_network_can_decide_instead_of_the_distance(bench: Bench) -> None:
+    asked = ["--commission", bench.healthy, "--captures", bench.sick]
+    distance, network = bench.lines(*asked), bench.lines(*asked, "--detector", "autoencoder")
+    assert [line["score"] for line in distance] != [line["score"] for line in network]
+    assert all(line["exceeds"] for line in network)
+
+
 def test_a_nameplate_gives_zones(bench: Bench) -> None:
     (bench.folder / "plate.toml").write_text("power_kw = 30\nfoundation = 'rigid'\nkind = 'general'\n")
     whole = ["--captures", bench.healthy, "--nameplate", f"{bench.folder}/plate.toml"]
