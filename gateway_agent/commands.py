@@ -62,6 +62,9 @@ class CommandDesk:
             case "maintenance":
                 records = monitor.maintain(batch.now_us)
                 text = "learning anew what healthy is"
+            case "label" if monitor.teach(command.label or ""):
+                judge.labels_changed()
+                text = f"learnt from: {command.label}"
             case _:
                 text = f"noted: {command.label}" if command.label else "noted"
         batch.records += [(URGENT, record) for record in records]

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from gateway_agent.baseline import Rows
 from gateway_agent.batch import BULK, DUPLICATES, GAPS, NORMAL, URGENT, Batch, CaptureRow
 from gateway_agent.intake import Taken
+from gateway_agent.label_knowledge import LabelKnowledge, LabelSums
 from gateway_agent.point_monitor import Outcome, PointMonitor, Seen
 from gateway_agent.scoring import Model, StatisticalFallback
 from gateway_agent.settings import GatewaySettings
@@ -122,6 +123,13 @@ class Judge:
         self.model = model
         for monitor in self.monitors.values():
             monitor.use_model(model)
+
+    def labels_changed(self) -> None:
+        """Let every point judge with what labels of all of them have taught so far."""
+        sums = sum((monitor.labelled for monitor in self.monitors.values()), LabelSums())
+        knowledge = LabelKnowledge(sums) if sums.series.any() else None
+        for monitor in self.monitors.values():
+            monitor.knowledge = knowledge
 
     def process(self, items: Sequence[Taken], *, now_us: int, diagnose_always: bool = False) -> Judged:
         """Judge captures in the order they came."""

@@ -66,7 +66,7 @@ class MountingWatch:
         """
         if len(self._changes) < MOVE_AFTER or self._changes[-1][1].kind != "remounted":
             return None
-        if all(change.within_drift for _, change in self._changes) and not self._one_place():
+        if not self._believed():
             return None
         for state in {id(state): state for state, _ in self._changes}.values():
             moved(state.baseline, np.mean([c.shift for its, c in self._changes if its is state], axis=0))
@@ -74,8 +74,14 @@ class MountingWatch:
         self._changes.clear()
         return text
 
-    def _one_place(self) -> bool:
-        """Whether the same small gains were heard each time, other ones on each axis: load moves all axes alike."""
+    def _believed(self) -> bool:
+        """Whether what was heard is a mounting: the same gains each time, and other ones on each axis.
+
+        Load and temperature move all axes alike, by up to twice what is usual; that is borne, and not moved after.
+        """
         gains_db = np.array([change.gains_db for _, change in self._changes])
-        alike = float(np.ptp(gains_db.mean(axis=0))) < SAME_PLACE_DB
-        return not alike and float(gains_db.std(axis=0).max()) < SAME_PLACE_DB
+        mean, usual_db = gains_db.mean(axis=0), max(change.usual_db for _, change in self._changes)
+        alike = float(np.ptp(mean)) < SAME_PLACE_DB
+        if alike:
+            return float(np.abs(mean).max()) > 2.0 * usual_db
+        return float(np.abs(mean).max()) > usual_db or float(gains_db.std(axis=0).max()) < SAME_PLACE_DB

@@ -17,6 +17,7 @@ from gateway_agent.baseline import Rows, model_rows, score_of
 from gateway_agent.commissioned import Commissioned, told_with
 from gateway_agent.diagnosis import EvidenceLedger, Findings, MachineFacts, diagnose, label_name, picture_of
 from gateway_agent.explanation import contributions
+from gateway_agent.label_knowledge import LABELS, LabelKnowledge, LabelSums
 from gateway_agent.limits import MIN_CAPTURES
 from gateway_agent.mounting_watch import MountingWatch
 from gateway_agent.operating_states import Reading, Told
@@ -27,7 +28,7 @@ from gateway_agent.sensor_change import SensorChange, looks_loose
 from gateway_agent.session_sums import Session
 from gateway_agent.settings import AlarmSettings, CommissioningSettings
 from schemas.capture import Capture
-from schemas.container import pack, unpack
+from schemas.container import array_blob, blob_array, pack, unpack
 from schemas.messages import Contribution, Evidence, Health, Learning, PointNotice, Record
 from schemas.nameplate import Nameplate
 from schemas.variation import HealthyPrior, Variation
@@ -113,6 +114,8 @@ class PointMonitor:
 
     Attributes:
         learns: Whether captures may still teach what healthy is; a back-test without commissioning says no.
+        labelled: What people's labels of this point's alarms have taught.
+        knowledge: What labels of all points taught; None while there are none.
     """
 
     point: str
@@ -125,6 +128,8 @@ class PointMonitor:
     prognosis: Prognosis | None = None
     ledger: EvidenceLedger = field(default_factory=EvidenceLedger)
     learns: bool = True
+    labelled: LabelSums = field(default_factory=LabelSums)
+    knowledge: LabelKnowledge | None = None
     captures: int = 0
     quality: str = "ok"
     _bad_run: deque[str] = field(default_factory=lambda: deque(maxlen=QUALITY_HOLD))
@@ -262,6 +267,14 @@ class PointMonitor:
         records.append(self._notice("maintenance recorded: learning anew", "ok", at_us))
         return records
 
+    def teach(self, label: str) -> bool:
+        """Learn from a person's label of what was last looked into; tell whether there was something to learn from."""
+        vector = self._last_look[1].vector if self._last_look is not None else None
+        if vector is None or label not in LABELS:
+            return False
+        self.labelled = self.labelled.add(label, [vector])
+        return True
+
     def alarm_records(self, changes: list[AlarmChange], at_us: int) -> list[Record]:
         """Tell the site of changes that a person made."""
         return [alarm_by_hand(self.point, change, at_us, change.why, self.model_version) for change in changes]
@@ -274,6 +287,9 @@ class PointMonitor:
             "alarm": self.alarm.dump(), "prognosis": None if self.prognosis is None else self.prognosis.dump(),
             **healthy,
         }  # fmt: skip
+        if self.labelled.series.any():
+            for name, array in self.labelled.arrays().items():
+                meta[f"labels_{name}"], blobs[f"labels_{name}"] = array_blob(array)
         return pack(meta, blobs)
 
     def restore(self, state: bytes) -> None:
@@ -286,6 +302,11 @@ class PointMonitor:
             self._calibrate()
             return
         self.healthy = Commissioned.load(meta, blobs)
+        names = self.labelled.arrays()
+        if all(f"labels_{name}" in meta for name in names):
+            self.labelled = LabelSums.of(
+                {name: np.array(blob_array(meta[f"labels_{name}"], blobs[f"labels_{name}"])) for name in names}
+            )
         if meta["prognosis"] is not None:
             self.prognosis = Prognosis.load(meta["prognosis"], self.model.lives)
 
@@ -470,7 +491,7 @@ class PointMonitor:
         return diagnose(
             capture.acceleration_g(), sample_rate_hz=capture.sample_rate_hz, facts=self._facts(speed),
             reference=self.healthy.reference if self.ready and self.healthy.reference.count else None,
-            ledger=ledger, suspected=suspected,
+            ledger=ledger, suspected=suspected, knowledge=self.knowledge,
         )  # fmt: skip
 
     def _zone(self, seen: Seen) -> ZoneVerdict:

@@ -170,6 +170,7 @@ class GatewayAgent:
                 features = np.frombuffer(blob, np.float32).reshape(-1, _F)
                 if features.shape[0] == channels:
                     self.healthy.add(monitor.rows_of(features))
+        self.judge.labels_changed()
 
     def _guard(self, work: Callable[[], None]) -> Callable[[], None]:
         def run() -> None:

@@ -247,3 +247,17 @@ def test_few_commissioning_captures_are_enough_to_start() -> None:
     settings = gateway_settings().model_copy(update={"commissioning": CommissioningSettings(captures=2)})
     point = Point(judge_with(settings))
     assert point.feed(healthy, 3).learning == "ready"
+
+
+def test_a_label_teaches_what_was_looked_into_and_survives_a_restart(point: Point) -> None:
+    point.feed(healthy, 12)
+    assert not point.monitor.teach("outer"), "nothing has been looked into yet"
+    point.feed(faulty, 6)
+    assert point.monitor.teach("outer")
+    assert not point.monitor.teach("no such cause")
+    point.judge.labels_changed()
+    assert point.monitor.knowledge is not None
+    again = judge_with()
+    again.monitor(POINT).restore(point.monitor.dump())
+    assert again.monitor(POINT).labelled.series.tolist() == point.monitor.labelled.series.tolist()
+    assert sum(point.monitor.labelled.series) == 1
