@@ -32,19 +32,17 @@ MAX_LOG_RATIO = 14.0  # a spread a thousand times what theory says is no spread 
 MAX_LOG_SCORE = 12.0
 
 # Before anybody has been heard: scatter as theory says, scores near 1. A mean of about thirty independent squares
-# scatters by sqrt(2 / 30) = 0.26 in its logarithm; that machines differ by as much again is an assumption that two
-# sessions' worth of listening outweighs.
-THEORY_SESSIONS = 2.0
+# scatters by sqrt(2 / 30) = 0.26 in its logarithm; that machines differ by as much again is an assumption that a
+# few sessions outweigh.
 THEORY_LOG_SCORE = 0.1
 THEORY_WITHIN = 0.25
 THEORY_BETWEEN = 0.20
 THEORY_SLOPE = 0.5
 THEORY_SLOPE_SPREAD = 0.02
-# How much weaker than one session of a near layout the mean over all layouts speaks: bands differ far more in their
-# scatter from one layout to another (steady tones against noise) than between machines of the same layout.
-ANYBODY_SCATTER = 0.25
-ANYBODY_SCORE = 0.5
-THEORY_SCORE = 0.5
+# What theory weighs beside the sessions of near layouts. Other layouts say nothing: bands differ far more in their
+# scatter from one layout to another (steady tones against noise) than a layout's machines from theory.
+THEORY_SCATTER = 0.25
+THEORY_SCORE = 1.0
 _RATE_REACH = 0.25  # natural logarithm: layouts alike in rate within a quarter speak for each other
 _LENGTH_REACH = 0.70  # and within a factor of two in length
 
@@ -149,16 +147,13 @@ class Variation:
 
     def prior(self, sample_rate_hz: float, samples: int) -> HealthyPrior:
         """What to expect of a new machine of this layout."""
-        everybody = _theory(THEORY_SESSIONS)
         near = _theory(0.0)
         for (rate_hz, length), sums in self.layouts.items():
-            everybody = everybody + sums
             apart = (math.log(rate_hz / sample_rate_hz) / _RATE_REACH) ** 2
             apart += (math.log(length / samples) / _LENGTH_REACH) ** 2
             near = near + sums * math.exp(-0.5 * apart)
-        anybody = everybody * (1.0 / everybody.sessions)
-        ratio = np.exp((near.log_ratio + ANYBODY_SCATTER * anybody.log_ratio) / (near.sessions + ANYBODY_SCATTER))
-        return _read_plays(near, everybody, ratio)
+        ratio: FloatArray = np.exp(near.log_ratio / (near.sessions + THEORY_SCATTER))
+        return _read_plays(near + _theory(THEORY_SCORE), ratio)
 
     def pack(self) -> bytes:
         """Write as a container; the same sums give the same bytes."""
@@ -234,9 +229,8 @@ def _check_range(layouts: FloatArray, counts: FloatArray, log_ratio: FloatArray,
         raise TensorsRejected("out_of_range", "variation holds sums that no healthy sessions can have")
 
 
-def _read_plays(near: SessionSums, everybody: SessionSums, ratio: FloatArray) -> HealthyPrior:
-    """Regress the score of later captures on that of the own ones, with the fleet and theory as weak evidence."""
-    sums = near + everybody * (ANYBODY_SCORE / everybody.played) + _theory(THEORY_SCORE)
+def _read_plays(sums: SessionSums, ratio: FloatArray) -> HealthyPrior:
+    """Regress the score of later captures on that of the own ones."""
     score, squared, within, own, own_squared, product = (sums.plays / sums.played).tolist()
     own_variance = max(own_squared - own**2, 1e-6)
     slope = min(1.0, max(0.0, (product - own * score) / own_variance))

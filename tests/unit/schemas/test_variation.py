@@ -29,8 +29,8 @@ def test_the_nearer_layout_speaks_louder() -> None:
     slow, fast = knows.prior(*SLOW), knows.prior(*FAST)
     assert float(np.log(slow.variance_ratio[0])) < -3.0
     assert float(np.log(fast.variance_ratio[0])) > 0.5
-    between = knows.prior(3_000.0, 1_500)
-    assert -4.0 < float(np.log(between.variance_ratio[0])) < 1.0
+    far = knows.prior(3_000.0, 1_500)  # nobody near: theory
+    assert abs(float(np.log(far.variance_ratio[0]))) < 0.01
 
 
 def test_nothing_known_is_theory_and_wide() -> None:
