@@ -60,6 +60,9 @@ measured]."""
 SUSPECTED_NATS = 1.5
 """What an exceeded limit adds to every cause: the point is no longer one of many, something is likely wrong."""
 
+ELSE_NATS = -math.log(20.0)
+"""Where a bearing is known to be damaged, one time in twenty it is something that has no name here."""
+
 HUM_HZ = (100.0, 120.0, 200.0, 240.0)
 """Twice the mains frequencies of the world and their double: motors hum there, whatever the nameplate says."""
 
@@ -185,6 +188,7 @@ def diagnose(
     ledger: EvidenceLedger | None = None,
     knowledge: LabelKnowledge | None = None,
     suspected: bool = False,
+    damaged: bool = False,
 ) -> Findings:
     """Read one capture, and judge it with those before it.
 
@@ -196,6 +200,8 @@ def diagnose(
         ledger: What the captures before this one showed; this one is added. None judges the capture alone.
         knowledge: What labels taught; None judges by physics alone.
         suspected: Whether the point's score exceeds its limit.
+        damaged: Whether somebody knows that the bearing is damaged, and asks only which part. A sound machine is then
+            named too: silence speaks for the part that shows least.
 
     Returns:
         Causes with confidences that sum to at most 1, and what they rest on.
@@ -213,7 +219,7 @@ def diagnose(
     nats = {label: cause.nats for label, cause in best.items()}
     vector = evidence_vector(nats, now, healthy)
     taught = knowledge.adds_nats(vector) if knowledge is not None else {}
-    ranked = rank(nats, suspected=suspected, taught=taught)
+    ranked = rank(nats, suspected=suspected, taught=taught, damaged=damaged)
     top = best.get(ranked[0].label)
     axis = top.axis if top else int(np.argmax(now[:, _LOUD]))
     envelope_hz, envelope_g, band_hz = _envelope(acceleration_g[axis], reading, axis, top, facts)
@@ -234,7 +240,7 @@ def diagnose(
 def weigh(
     now: FloatArray, count: float, facts: MachineFacts, healthy: FloatArray | None, healthy_count: int
 ) -> dict[str, Cause]:
-    """Weigh every cause on every axis; the axis on which a cause shows most speaks for it.
+    """Weigh every cause on every axis.
 
     Args:
         now: Mean picture, shape (channels, COLUMNS).
@@ -246,7 +252,6 @@ def weigh(
     if healthy is not None and healthy.shape != now.shape:
         healthy = None
     causes: list[Cause] = []
-    tries = math.log(len(now))  # the best of so many axes is taken
     for axis, picture in enumerate(now):
         row = _row(picture, count, None if healthy is None else healthy[axis], healthy_count, facts)
         if row is None:
@@ -256,15 +261,24 @@ def weigh(
             found = searched_causes(row, axis, knocking)
         else:
             found = _at_the_right_speed(row, axis, facts.orders, knocking)
-        for cause in found:
-            cause.nats -= tries
         causes += found
-    causes += shaft_causes(now, healthy, facts.line_frequency_hz)
-    best: dict[str, Cause] = {}
+    best = _on_any_axis(causes, len(now))
+    causes = shaft_causes(now, healthy, facts.line_frequency_hz)
     for cause in causes:
         if cause.label not in best or cause.nats > best[cause.label].nats:
             best[cause.label] = cause
     return best
+
+
+def _on_any_axis(causes: list[Cause], axes: int) -> dict[str, Cause]:
+    """Join what the axes say of each cause: it may show on any one of them, none likelier than another."""
+    joined: dict[str, Cause] = {}
+    for label in dict.fromkeys(cause.label for cause in causes):
+        same = [cause for cause in causes if cause.label == label]
+        joined[label] = max(same, key=lambda cause: cause.nats)
+        silent = axes - len(same)  # axes that could not be read say nothing
+        joined[label].nats = float(np.logaddexp.reduce([c.nats for c in same] + [0.0] * silent)) - math.log(axes)
+    return joined
 
 
 def _at_the_right_speed(row: RhythmRow, axis: int, orders: FaultOrders, knocking: float) -> list[Cause]:
@@ -282,21 +296,23 @@ def _at_the_right_speed(row: RhythmRow, axis: int, orders: FaultOrders, knocking
 
 
 def rank(
-    nats: Mapping[str, float], *, suspected: bool = False, taught: Mapping[str, float] | None = None
-) -> tuple[Diagnosis, ...]:
+    nats: Mapping[str, float], *, suspected: bool = False, taught: Mapping[str, float] | None = None,
+    damaged: bool = False,
+) -> tuple[Diagnosis, ...]:  # fmt: skip
     """Turn log evidence into confidences, best first; they sum to at most 1.
 
     Args:
         nats: Log evidence of each cause from physics.
         suspected: Whether the point's score exceeds its limit.
         taught: What labels add to each cause and to `unknown`.
+        damaged: Whether the bearing is known to be damaged.
     """
     taught = taught or {}
     odds = {
         label: COMMON_NATS[label] + value + SUSPECTED_NATS * suspected + taught.get(label, 0.0)
         for label, value in nats.items()
     }
-    odds["unknown"] = taught.get("unknown", 0.0)
+    odds["unknown"] = taught.get("unknown", 0.0) + ELSE_NATS * damaged
     highest = max(odds.values())
     total = sum(math.exp(value - highest) for value in odds.values())
     shares = {label: math.exp(value - highest) / total for label, value in odds.items()}

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from vibration.bearing import FaultOrders
 from vibration.bearing_library import load_library
@@ -44,6 +45,7 @@ _RACE, _SECOND, _WEAK = range(3)
 
 SIDE_WEIGHT = 0.5  # sidebands and harmonics hang on their carrier: half of what independent lines would say
 BY_PRODUCT_SHARE = 0.1  # of the lines that are not a damage's own, so many stand out all the same
+HARMONIC_SHARE = 0.75  # of a damage's own harmonics and sidebands: a weak rhythm has fewer
 COINCIDENT_SHARE = 0.3  # of those that lie where its further lines may
 COINCIDENT = 0.015  # share of the order: slip
 IMPULSE_NATS = 2.0
@@ -141,10 +143,35 @@ def _may_show(orders: FaultOrders) -> dict[str, FloatArray]:
     return {
         "outer": np.concatenate([o + turns[1:-1], o * np.arange(2.0, 5.0)]),
         "inner": np.concatenate([i + turns, 2.0 * i + one, 3.0 * i + one]),
-        "ball": np.concatenate([[b], 2.0 * b + f * one, 4.0 * b + f * one, cage[:4], [1.0 - f, 2.0 - 2.0 * f]]),
-        "cage": cage,
+        "ball": np.concatenate([[b], 2.0 * b + f * one, 4.0 * b + f * one, cage[:2], [1.0 - f, 2.0 - 2.0 * f]]),
+        "cage": np.append(cage, 1.0 - f),
         "nothing": np.zeros(0),
     }
+
+
+class _Plan(NamedTuple):
+    """Where the lines lie in one row, what each weighs, and which of them each damage may bring up besides its own."""
+
+    span: dict[str, slice]
+    weight: FloatArray
+    expected: dict[str, NDArray[np.bool_]]
+
+
+@functools.lru_cache(maxsize=64)
+def _plan(orders: FaultOrders, line_orders: float) -> _Plan:
+    places = _lines(orders)
+    ends = np.cumsum([len(lines) for lines in places.values()]).tolist()
+    span = {name: slice(end - len(places[name]), end) for name, end in zip(places, ends, strict=True)}
+    at = np.concatenate(list(places.values()))
+    weight = np.full(at.size, SIDE_WEIGHT)
+    weight[[part.start for part in span.values()]] = 1.0
+    reach = np.maximum(COINCIDENT * at, line_orders)[:, None]
+    expected: dict[str, NDArray[np.bool_]] = {}
+    for label, own in _may_show(orders).items():
+        expected[label] = np.any(np.abs(at[:, None] - own) < reach, axis=1)
+    for race in ("outer", "inner"):  # the load on a damaged race swells and falls with the cage
+        expected[race][[span["FTF"].start, span["1x-FTF"].start]] = True
+    return _Plan(span, weight, expected)
 
 
 def speed_share(row: RhythmRow, orders: FaultOrders) -> float:
@@ -164,11 +191,9 @@ def speed_share(row: RhythmRow, orders: FaultOrders) -> float:
     return share if told_db < best_db - BY_PRODUCT_DB else 0.0
 
 
-def _showing(nats: float, share: float, line_orders: float) -> float:
-    """Return the evidence for a fault that shows as weighed with this probability, and else shows nothing."""
-    turns = 1.0 / max(line_orders, 1e-9)
-    shows = max(share * (1.0 - math.exp(-turns / TURNS_TO_SHOW)), 1e-6)
-    return float(np.logaddexp(math.log(shows) + nats, math.log1p(-shows)))
+def _shows(share: float, line_orders: float) -> float:
+    """Return the probability that a damage shows its rhythm in captures of so many turns."""
+    return share * (1.0 - math.exp(-1.0 / (TURNS_TO_SHOW * max(line_orders, 1e-9))))
 
 
 def _whole_doubt(row: RhythmRow, reading: FamilyReading) -> float:
@@ -184,23 +209,12 @@ def _mixed(nats: FloatArray, share: float) -> FloatArray:
 def _weigh(
     row: RhythmRow, axis: int, read: dict[str, FamilyReading], nats: FloatArray, orders: FaultOrders, impulsive: float
 ) -> list[Cause]:
-    """Weigh each damage by all lines: its own as it makes them, all others as its by-products, against a sound bearing."""
-    ends = np.cumsum([len(reading.orders) for reading in read.values()])
-    span = {name: slice(end - len(read[name].orders), end) for name, end in zip(read, ends.tolist(), strict=True)}
-    at = np.concatenate([reading.orders for reading in read.values()])
-    weight = np.full(at.size, SIDE_WEIGHT)
-    weight[[part.start for part in span.values()]] = 1.0
+    """Weigh each damage by all lines: its own as it makes them, all others as by-products; against a sound bearing."""
+    span, weight, expected = _plan(orders, row.line_orders)
     strange, further = _mixed(nats[_WEAK], BY_PRODUCT_SHARE), _mixed(nats[_SECOND], COINCIDENT_SHARE)
-    cage_lines = np.zeros(at.size, dtype=bool)
-    cage_lines[span["FTF"]] = cage_lines[span["1x-FTF"]] = True
-    own = _may_show(orders)
 
     def others(label: str, *shown: str) -> float:
-        reach = np.maximum(COINCIDENT * at, row.line_orders)
-        expected = (np.abs(at[:, None] - own[label]) < reach[:, None]).any(axis=1)
-        if label in {"outer", "inner"}:  # the load on a damaged race swells and falls with the cage
-            expected |= cage_lines
-        says = np.where(expected, further, strange) * weight
+        says = np.where(expected[label], further, strange) * weight
         for name in shown:
             says[span[name]] = 0.0
         return float(says.sum())
@@ -211,14 +225,15 @@ def _weigh(
     def more(name: str, says: FloatArray) -> float:
         return SIDE_WEIGHT * float(says[span[name].start + 1 : span[name].stop].sum())
 
-    second = nats[_SECOND]
+    second = _mixed(nats[_SECOND], HARMONIC_SHARE)
     knocks = impulse_nats(impulsive, grown=row.healthy_db is not None)
-    nothing = others("nothing")
+    nothing = float(np.logaddexp(0.0, others("nothing"))) - math.log(2.0)  # silent altogether, or strange lines only
     outer = first("BPFO", _RACE) + more("BPFO", second) + others("outer", "BPFO")
     inner = first("BPFI", _RACE) + more("BPFI", second) + others("inner", "BPFI")
-    cage = first("FTF", _RACE) + more("FTF", second) + others("cage", "FTF")
+    cage = first("FTF", _RACE) + more("FTF", nats[_SECOND]) + others("cage", "FTF")
     spin = first("2xBSF", _SECOND) + more("2xBSF", second) + others("ball", "2xBSF")
-    around = first("FTF", _SECOND) + first("1x-FTF", _SECOND) + more("FTF", further) + more("1x-FTF", further)
+    # A swell with the cage is smooth; a cage that strikes has a row of harmonics.
+    around = first("FTF", _SECOND) + first("1x-FTF", _SECOND) + more("FTF", strange) + more("1x-FTF", strange)
     around += others("ball", "FTF", "1x-FTF")
     both = first("BPFO", _WEAK) + first("BPFI", _WEAK) + others("ball", "BPFO", "BPFI")
     # Three ways to show, equally likely before anything is seen.
@@ -226,8 +241,7 @@ def _weigh(
     if row.healthy_db is None:
         outer, inner = outer - _whole_doubt(row, read["BPFO"]), inner - _whole_doubt(row, read["BPFI"])
         ball -= _whole_doubt(row, read["2xBSF"])
-    turns = 1.0 / max(row.line_orders, 1e-9)
-    of_races = RACE_SHOWS * (1.0 - math.exp(-turns / TURNS_TO_SHOW))
+    of_races = _shows(RACE_SHOWS, row.line_orders)
     # A race that knocks shows its rhythm; a ball and a cage may knock without one.
     lean = race_lean_nats(impulsive, knocks) if row.healthy_db is not None else 0.0
     outer, inner = (_or_hidden(value + knocks + lean, nothing, of_races) for value in (outer, inner))
@@ -330,7 +344,7 @@ def _search(row: RhythmRow, axis: int, clean: FloatArray, label: str) -> Cause:
     order = float(at[best])
     name = "BPFO" if label == "outer" else "BPFI"
     reading = FamilyReading(tuple(places[best].tolist()), found[best], 0.0)
-    nats = _showing(float(np.logaddexp.reduce(total)), RACE_SHOWS, row.line_orders)
+    nats = _or_hidden(float(np.logaddexp.reduce(total)), 0.0, _shows(RACE_SHOWS, row.line_orders))
     cause = Cause(label, nats, axis, {name: reading})
     height = round(float(np.nan_to_num(found[best, 0])), 1)
     if height > 2.0 * row.scatter_db:
@@ -355,7 +369,7 @@ def _search_cage(row: RhythmRow, axis: int, clean: FloatArray) -> Cause:
     total = np.maximum(says[:, 0], says[:, 1]) + SIDE_WEIGHT * np.minimum(says[:, 0], says[:, 1])
     best = int(np.argmax(total))
     shown = float(np.logaddexp.reduce(total)) - math.log(at.size)
-    cause.nats = _showing(shown, BALL_SHOWS, row.line_orders)
+    cause.nats = _or_hidden(shown, 0.0, _shows(BALL_SHOWS, row.line_orders))
     cause.families["FTF"] = FamilyReading(tuple((at[best] * np.array([1.0, 2.0, 3.0])).tolist()), found[best], 0.0)
     if shown > 1.0:
         text = f"the envelope swells at {at[best]:.2f} x shaft or its double: a cage's rate"

@@ -1,1 +1,1 @@
-{"key_id": "05608d06a7b49bc5", "public": "W3ntcs673htRNQ9ayVerPAulp9L2j5sYtvUob45pbus=", "signature": "DUWtl0sr19tRq5TX2WhIncLApAfWj9mmvwh+sd6ha0Ps5WNwjPWJdWUqcm1dIS5s0T/N5txZculAMIczf8U/Dw=="}
+{"key_id": "05608d06a7b49bc5", "public": "W3ntcs673htRNQ9ayVerPAulp9L2j5sYtvUob45pbus=", "signature": "dAwv9We3vVMoieNdyAMPq3bxe2qBe7/hxHIg+Q8+GMKuDRTjKv7/uEYGBWaQk5MCOjCvsa1A5eKy0IoQH+6nDw=="}

@@ -7,6 +7,7 @@ import pytest
 from gateway_agent.diagnosis import MachineFacts, diagnose
 from gateway_agent.diagnosis_bearing import bearing_causes, searched_causes, speed_share
 from tests.support.captures import ORDERS_6205, RPM, impacts_g
+from vibration.bearing import FaultOrders
 from vibration.bearing_library import lookup_bearing
 from vibration.rhythm import ORDERS
 from vibration.rhythm_evidence import RhythmRow
@@ -58,7 +59,7 @@ def test_silence_speaks_against_a_race_more_than_against_a_ball():
 
 
 def test_growth_of_impacts_speaks_for_the_bearing_and_the_rhythm_says_which_part():
-    lines_db = {BPFO: 5.0}
+    lines_db = {BPFO: 8.0, 2 * BPFO: 4.0}
     without, knocking = (bearing_causes(row_with(lines_db, 0.0), 0, BEARING, i)[0].nats for i in (QUIET, 2.0))
     assert knocking > without + 3.0
     assert best(lines_db, 2.0, healthy_db=0.0) == "outer"
@@ -96,3 +97,25 @@ def test_nothing_is_found_by_searching_in_noise():
         level = 0.4 * rng.standard_normal(ORDERS.size)
         row = RhythmRow(level, None, 0.03, 15.9, 0.4)
         assert max(cause.nats for cause in searched_causes(row, 0, QUIET)) < 0.5
+
+
+def test_a_line_that_two_damages_share_is_decided_by_the_lines_they_do_not_share():
+    """2 x BSF + FTF of this bearing lies by 1 % beside BPFO: a ball's sidebands are no outer race's."""
+    spinning = FaultOrders(bpfo=5.234, bpfi=7.766, bsf=2.469, ftf=0.403)
+    lines_db = {5.28: 8.0, 4.94: 6.0, 9.88: 7.0, 4.53: 8.0, 0.403: 12.0}
+    causes = bearing_causes(row_with(lines_db), 0, spinning, QUIET)
+    ball, outer = (next(cause.nats for cause in causes if cause.label == label) for label in ("ball", "outer"))
+    assert ball > outer
+
+
+def test_the_same_swing_is_the_same_evidence_however_long_the_captures_are():
+    """Heights over noise grow with the time listened; the depth does not."""
+    nats = []
+    for unit_db in (18.0, 24.0):
+        swing = 0.3 * np.exp(-0.25 * ((ORDERS - BPFO) / 0.03) ** 2)
+        swing += 0.2 * np.exp(-0.25 * ((ORDERS - 2 * BPFO) / 0.03) ** 2)
+        level_db = 10.0 * np.log10(1.0 + 10.0 ** (unit_db / 10.0) * swing**2)
+        row = RhythmRow(level_db, None, 0.03, 15.9, 0.3, unit_db=unit_db)
+        nats.append(bearing_causes(row, 0, BEARING, QUIET)[0].nats)
+    assert nats[0] == pytest.approx(nats[1], abs=1.0)
+    assert min(nats) > 1.5

@@ -45,7 +45,7 @@ def found(signal: np.ndarray, facts: MachineFacts = FACTS, **more: object) -> Fi
 
 
 def weak(seed: int) -> np.ndarray:
-    return impacts_g(ORDERS_6205["outer"], seed, samples=3000, rate_hz=RATE_HZ, peak_g=0.2)
+    return impacts_g(ORDERS_6205["outer"], seed, samples=3000, rate_hz=RATE_HZ, peak_g=0.3)
 
 
 def test_captures_that_say_nothing_alone_name_the_fault_together():
@@ -149,3 +149,21 @@ def test_an_exceeded_limit_makes_every_cause_likelier_by_the_same_odds():
     calm, suspected = ({d.label: d.confidence for d in rank(evidence, suspected=s)} for s in (False, True))
     assert suspected["unknown"] < calm["unknown"]
     assert suspected["outer"] / suspected["imbalance"] == pytest.approx(calm["outer"] / calm["imbalance"], rel=0.02)
+
+
+def test_a_bearing_known_to_be_damaged_that_shows_no_rhythm_is_named_after_its_balls_with_modest_confidence():
+    """Race faults nearly always show, ball faults half the time: silence is itself evidence."""
+    silent = running(1)
+    assert found(silent).ranked[0].label == "unknown"
+    first, second = found(silent, damaged=True).ranked[:2]
+    assert first.label == "ball"
+    assert second.confidence < first.confidence < 0.9
+
+
+def test_a_weak_hum_that_stands_out_only_by_long_listening_is_no_damage():
+    """Sound bearings hum at their races' rates: what grows clear with the number of captures is not deep."""
+    ledger = EvidenceLedger()
+    for seed in range(40):
+        hum = 1.0 + 0.03 * np.sin(2 * np.pi * FACTS.orders.bpfo * SHAFT_HZ * TIME_S)  # type: ignore[union-attr]
+        findings = found(running(seed) * hum, ledger=ledger)
+    assert findings.ranked[0].label == "unknown"

@@ -7,8 +7,18 @@ import pytest
 from scipy.integrate import quad
 from scipy.stats import norm
 
-from vibration.rhythm import ORDERS
-from vibration.rhythm_evidence import MOST_NATS, RhythmRow, clean_db, heights_db, presence_nats, read_family
+from vibration.rhythm import ORDERS, read_rhythm, transform
+from vibration.rhythm_evidence import (
+    MOST_NATS,
+    DepthLaw,
+    RhythmRow,
+    clean_db,
+    depth_nats,
+    heights_db,
+    presence_nats,
+    read_family,
+    unit_depth_db,
+)
 
 
 def row_with(lines: dict[float, float], *, healthy: dict[float, float] | None = None, **more: object) -> RhythmRow:
@@ -72,3 +82,25 @@ def test_lines_beyond_the_reach_are_unknown_not_absent():
     assert math.isfinite(family.at(0))
     assert math.isnan(family.at(1))
     assert np.isnan(read_family(row, clean_db(row), (9.0,)).height_db).all()
+
+
+def test_a_swing_of_known_depth_stands_as_high_as_its_depth_says():
+    """Noise whose power swings by a known share of an e-fold, in bands of a kilohertz: height and depth agree."""
+    rate_hz, swing_hz, depth, heights = 12_000.0, 40.0, 0.4, []
+    time_s = np.arange(int(rate_hz)) / rate_hz
+    for seed in range(12):
+        noise = np.random.default_rng(seed).standard_normal(time_s.size)
+        swelling = noise * np.exp(0.5 * depth * np.cos(2 * np.pi * swing_hz * time_s))
+        rhythm = read_rhythm(transform(swelling[None], sample_rate_hz=rate_hz), highest_hz=200.0)
+        assert rhythm is not None
+        heights.append(rhythm.power[0, :, round(swing_hz / rhythm.line_hz)].mean())
+    expected = 1.0 + 10.0 ** (unit_depth_db(1.0) / 10.0) * depth**2
+    assert 10 * np.log10(np.mean(heights) / expected) == pytest.approx(0.0, abs=1.5)  # bands are tapered
+
+
+def test_deep_speaks_for_damage_shallow_against_it_and_nothing_seen_says_nothing():
+    heights = np.array([15.0, 0.0, math.nan])
+    deep, shallow, unseen = depth_nats(heights, 0.8, 20.0, (DepthLaw(0.3, 0.9),))[0]
+    assert deep > 3.0
+    assert shallow < -1.0
+    assert unseen == 0.0
