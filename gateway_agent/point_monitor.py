@@ -217,7 +217,9 @@ class PointMonitor:
         severity = "none" if found.sensor is not None else self._severity(found, verdict)
         speed, findings = self._told_speed(capture), None
         if found.usable and (found.exceeds or verdict.zone in {"C", "D"} or self.alarm.active or diagnose_always):
-            speed, findings = self._look(capture, fresh=diagnose_always, suspected=found.exceeds or self.alarm.active)
+            # Who is within limits is presumed sound; who was never commissioned is presumed nothing.
+            suspected = found.exceeds or self.alarm.active or not self.ready
+            speed, findings = self._look(capture, fresh=diagnose_always, suspected=suspected)
         elif found.usable:
             self.ledger = EvidenceLedger()  # steady health: what comes next begins a new series
         learnt = found.usable and self.learns and not self.ready and severity != "danger"
