@@ -325,8 +325,21 @@ def _judge(
 
 
 def _commission(model: Model, captures: Sequence[Capture], recording: Recording, options: BacktestOptions) -> bytes:
-    """Learn what healthy is; the state from which every capture starts."""
-    judge = Judge(_settings(options, len(captures), zones=False), known=lambda _keys: set(), model=model)
+    """Learn what healthy is; the state from which every capture starts.
+
+    Where some captures cannot be used, the rest is the whole commissioning, and complete with its last.
+    """
+    state = _learn(model, captures, recording, options, wanted=len(captures))
+    usable = _usable(state)
+    if MIN_CAPTURES <= usable < len(captures):
+        state = _learn(model, captures, recording, options, wanted=usable)
+    return state
+
+
+def _learn(
+    model: Model, captures: Sequence[Capture], recording: Recording, options: BacktestOptions, *, wanted: int
+) -> bytes:
+    judge = Judge(_settings(options, wanted, zones=False), known=lambda _keys: set(), model=model)
     _give_orders(judge, recording)
     for start in range(0, len(captures), _CHUNK):
         part = [replace(c, sequence=start + i) for i, c in enumerate(captures[start : start + _CHUNK])]

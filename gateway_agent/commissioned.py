@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from gateway_agent.baseline import Detector, Rows
 from gateway_agent.diagnosis import OrderReference
 from gateway_agent.limits import MIN_CAPTURES
-from gateway_agent.operating_states import OperatingStates, Told
+from gateway_agent.operating_states import OperatingStates, Told, conditions
 from gateway_agent.point_reports import STATISTIC
 from gateway_agent.prognosis import HealthyLevels, levels_db
 from gateway_agent.session_sums import Session
@@ -79,7 +79,9 @@ class Commissioned:
             measured_at_us: When.
         """
         if self.shape is None:
-            self.shape, self.began_us = shape, measured_at_us
+            self.shape = shape
+        if not self.features or not self.began_us:  # the first version of the software did not note it
+            self.began_us = measured_at_us
         self.features.append(np.array(features[:, MODEL_FEATURES]))
         self.told.append(told)
         self.levels_db.append(levels_db(features))
@@ -113,9 +115,10 @@ class Commissioned:
         """Detection features of the healthy captures, shape (n, channels, F)."""
         return detection_features(np.stack(self.features))
 
-    def session(self) -> Session:
-        """What was heard, for the fleet to learn from as sums."""
-        return Session(self.detection(), self.layout)
+    def sessions(self) -> list[Session]:
+        """What was heard, for the fleet to learn from as sums: a session for each speed and load."""
+        features = self.detection()
+        return [Session(features[members], self.layout) for _, members in conditions(self.told)]
 
     def healthy_levels(self) -> HealthyLevels:
         """Levels of the healthy machine, for the prognosis."""

@@ -58,6 +58,15 @@ class MountingWatch:
             self._steady.append(False)  # on its way, perhaps: what comes next is no step
         return change
 
+    def dump(self) -> list[bool]:
+        """Whether the last captures were steady, as JSON: a sensor is moved while the gateway is down as well."""
+        return list(self._steady)
+
+    @classmethod
+    def load(cls, dumped: list[bool]) -> "MountingWatch":
+        """Continue from what `dump` gave; a change that was under way is seen anew."""
+        return cls(deque(dumped, maxlen=STEADY_OF))
+
     def move(self) -> str | None:
         """Hear through the sensor as it is mounted now once that is sure; what to say of it, or None.
 

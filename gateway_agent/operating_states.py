@@ -30,6 +30,7 @@ FloatArray = NDArray[np.float64]
 
 SAME_SPEED = 0.04  # natural logarithm: slip between no load and full load of an induction motor stays below
 SAME_LOAD = 0.1  # of the nominal load
+REACH = 2.0  # of these: a state reaches as far to either side of its middle
 MAX_STATES = 16
 # A step to another speed or load moves a band's level by up to a factor of two in amplitude beyond what speed
 # itself explains: resonances are met or left. Vibration velocity grows with speed, its power with the square.
@@ -88,6 +89,11 @@ class State:
         """Score from which on a capture exceeds."""
         return self.limit.score * self.widened
 
+    @property
+    def settled(self) -> bool:
+        """Whether it was commissioned, or has learnt as much since."""
+        return not self.inherited or self.captures > NEWCOMER_CAPTURES
+
     def keep_promise(self, *, odd: bool) -> None:
         """Move the limit until as many single captures exceed it as stated (Robbins & Monro 1951).
 
@@ -142,7 +148,7 @@ class OperatingStates:
             held_back_log_scores(features, expected, detector) if len(features) >= MIN_CAPTURES else np.zeros(0)
         )
         common = limit_from(everything, prior, false_alarm_rate=false_alarm_rate)  # raises when there are too few
-        for condition, members in _conditions(told):
+        for condition, members in conditions(told):
             for group in made._groups(features[members], expected):
                 chosen = members[group]
                 baseline = Baseline.learn(features[chosen], expected)
@@ -175,6 +181,7 @@ class OperatingStates:
         near = [state for state in self.states if state.told.same(told)]
         if not near:
             near = self.states if told == Told() else [self._meet(told)]
+        near = [state for state in near if state.settled] or near  # whoever is in doubt about everything fits best
         best: Reading | None = None
         for state in near:
             z = state.baseline.standardise(features)
@@ -188,8 +195,7 @@ class OperatingStates:
         """Let the state learn from a capture that is healthy beyond doubt; tell whether it did."""
         state = reading.state
         state.captures += 1
-        newcomer = state.inherited and state.captures <= NEWCOMER_CAPTURES
-        if reading.score > (state.threshold if newcomer else state.limit.follow_score):
+        if reading.score > (state.threshold if not state.settled else state.limit.follow_score):
             return False
         state.baseline.follow(features)
         return True
@@ -203,8 +209,7 @@ class OperatingStates:
             features, told, prior, layout, false_alarm_rate=self.limit.false_alarm_rate, detector=detector
         )  # fmt: skip
         for state in self.states:
-            match = min(fresh.states, key=lambda other: other.told.apart(state.told))
-            state.limit = match.limit
+            state.limit = min(fresh.states, key=lambda other: _unlike(other, state)).limit
 
     def dump(self) -> tuple[dict[str, Any], dict[str, bytes]]:
         """The whole, as JSON and arrays; `load` continues from it."""
@@ -281,11 +286,27 @@ class OperatingStates:
         return state
 
 
+def _unlike(one: State, other: State) -> tuple[float, float]:
+    """Distance of two states: in speed and load, and where these are the same (two groups of one) in what was heard."""
+    heard = float(((one.baseline.anchor - other.baseline.anchor) ** 2 @ WEIGHTS).mean())
+    return one.told.apart(other.told), heard
+
+
 _ARRAYS = ("anchor", "reach", "mean", "weight", "squares")
 
 
-def _conditions(told: Sequence[Told]) -> list[tuple[Told, NDArray[np.intp]]]:
-    """Captures by speed and load: sorted values are cut where neighbours are further apart than a state is wide."""
+def conditions(told: Sequence[Told]) -> list[tuple[Told, NDArray[np.intp]]]:
+    """Captures by speed and load.
+
+    Sorted values are cut where neighbours are further apart than a state is wide, and where that leaves more than a
+    state reaches to both sides (a drive that runs at every speed), into equal parts that are not.
+
+    Args:
+        told: Of each capture.
+
+    Returns:
+        The middle of each condition, and which captures are of it, in their order.
+    """
     kinds: dict[tuple[bool, bool], list[int]] = {}
     for index, each in enumerate(told):
         kinds.setdefault((each.rpm is not None, each.load is not None), []).append(index)
@@ -302,13 +323,20 @@ def _conditions(told: Sequence[Told]) -> list[tuple[Told, NDArray[np.intp]]]:
 
 def _cut(indices: NDArray[np.intp], values: FloatArray) -> list[NDArray[np.intp]]:
     order = indices[np.argsort(values[indices], kind="stable")]
-    return np.split(order, np.flatnonzero(np.diff(values[order]) > 1.0) + 1)
+    cut = []
+    for part in np.split(order, np.flatnonzero(np.diff(values[order]) > 1.0) + 1):
+        low, high = float(values[part[0]]), float(values[part[-1]])
+        edges = np.linspace(low, high, math.ceil((high - low) / REACH) + 1)[1:-1]
+        cut += [piece for piece in np.split(part, np.searchsorted(values[part], edges)) if piece.size]
+    return cut
 
 
 def _middle(told: Sequence[Told]) -> Told:
     speeds = [each.rpm for each in told if each.rpm is not None]
     loads = [each.load for each in told if each.load is not None]
-    return Told(float(np.median(speeds)) if speeds else None, float(np.median(loads)) if loads else None)
+    return Told(
+        math.sqrt(min(speeds) * max(speeds)) if speeds else None, (min(loads) + max(loads)) / 2.0 if loads else None
+    )
 
 
 def _restlessness(features: FloatArray, expected: FloatArray) -> float:

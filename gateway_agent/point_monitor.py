@@ -43,12 +43,19 @@ from vibration.speed import SpeedEstimate, estimate_speed
 
 NAMEPLATE_CONFIDENCE = 0.5  # induction motors slip by some percent under load
 STOPPED_SHARE = 0.03  # of the healthy RMS on every axis: a machine at rest, not a machine that got better by 30 dB
+# The same where the sensor itself says 0 rpm, and rest was not commissioned as a state of its own: what neighbours
+# shake into a machine is less than half of what it does itself.
+STOPPED_SHARE_TOLD = 0.5
 STATE_VERSION = 2
 UPPER_BANDS = slice(24, 32)  # of the narrow ones: where a loose sensor loses first
 DUMP_EVERY = 20  # captures followed until the baseline is written again: what a crash loses is a drift's beginning
 RECALIBRATE_EVERY = 5  # learnt captures, for the provisional score while learning
 LOOK_EVERY = 5  # captures of a standing alarm: a diagnosis costs fifty times what a score costs
 QUALITY_HOLD = 3  # captures of the same bad quality until the sensor itself is reported
+# Captures above the limit that a sensor's fault excuses without being seen in them: as many as have shown it (it may
+# not show at rest), this many at least. A machine that fails after one odd capture must be heard.
+FAULT_HOLD = 5
+MOST_FAULT_SEEN = 100
 # Times the limit that makes an alert a danger: scores are squares, and the trade's danger (mean + 6 sigma) lies twice
 # as far out as its alert (mean + 3 sigma).
 DANGER_SCORES = 4.0
@@ -136,6 +143,8 @@ class PointMonitor:
     _notified: str = "ok"
     _mounting: MountingWatch = field(default_factory=MountingWatch)
     _exceeding: int = 0
+    _fault_seen: int = 0
+    _since_fault: int = 0
     _since_dump: int = 0
     _last_look: tuple[SpeedEstimate, Findings] | None = None
     _since_look: int = 0
@@ -188,9 +197,11 @@ class PointMonitor:
         """Standardise the model features (channels, F) of a stored healthy capture as training rows."""
         return model_rows(self.healthy.states.read(detection_features(features), Told()).z)
 
-    def session(self) -> Session | None:
-        """What commissioning heard, for the fleet to learn from; None before it is complete."""
-        return self.healthy.session() if self.ready else None
+    def sessions(self) -> list[Session]:
+        """What commissioning heard, for the fleet to learn from; none before it is complete. Any thread may ask."""
+        healthy = self.healthy  # maintenance puts another in its place
+        complete = healthy.states.ready and healthy.count >= self.commissioning.captures
+        return healthy.sessions() if complete else []
 
     def use_model(self, model: Model) -> bool:
         """Judge by another release's knowledge; tell whether the limits were calibrated anew."""
@@ -214,7 +225,7 @@ class PointMonitor:
         self.captures += 1
         found = self._detect(seen)
         verdict = self._zone(seen) if found.usable else ZoneVerdict(None, f"not assessable: sensor {found.quality}")
-        severity = "none" if found.sensor is not None else self._severity(found, verdict)
+        severity = self._severity(found, verdict)
         speed, findings = self._told_speed(capture), None
         if found.usable and (found.exceeds or verdict.zone in {"C", "D"} or self.alarm.active or diagnose_always):
             # Who is within limits is presumed sound; who was never commissioned is presumed nothing.
@@ -286,7 +297,9 @@ class PointMonitor:
         healthy, blobs = self.healthy.dump()
         meta: dict[str, Any] = {
             "version": STATE_VERSION, "captures": self.captures, "quality": self.quality, "notified": self._notified,
-            "alarm": self.alarm.dump(), "prognosis": None if self.prognosis is None else self.prognosis.dump(),
+            "alarm": self.alarm.dump(), "steady": self._mounting.dump(),
+            "fault": [self._fault_seen, self._since_fault],
+            "prognosis": None if self.prognosis is None else self.prognosis.dump(),
             **healthy,
         }  # fmt: skip
         if self.labelled.series.any():
@@ -304,6 +317,8 @@ class PointMonitor:
             self._calibrate()
             return
         self.healthy = Commissioned.load(meta, blobs)
+        self._mounting = MountingWatch.load(meta.get("steady", []))
+        self._fault_seen, self._since_fault = meta.get("fault", [0, 0])
         names = self.labelled.arrays()
         if all(f"labels_{name}" in meta for name in names):
             self.labelled = LabelSums.of(
@@ -323,19 +338,26 @@ class PointMonitor:
         if not self.ready:
             return _Detected(quality, detail, reading)
         exceeds = reading.score >= reading.state.threshold
+        self._fault_seen = self._fault_seen if exceeds else 0
         if not exceeds and not self.alarm.active:
             reading.state.keep_promise(odd=self._exceeding == 1)
         self._exceeding = self._exceeding + 1 if exceeds else 0
         if exceeds and looks_loose(seen.detection, reading.state.baseline):
-            return _Detected("loose", "every axis rattles below and is deaf above: the mounting has let go")
+            return self._sensor_fault("loose", "every axis rattles below and is deaf above: the mounting has let go")
         sensor = self._mounting.look(
             seen.detection, reading, self.healthy.layout, exceeds=exceeds, alarm=self.alarm.active
         )
         if sensor is not None and sensor.kind != "remounted":
-            return _Detected(sensor.kind, sensor.text())
-        if exceeds and self.quality in _FAULTS_SEEN_IN_SHAPE:
+            return self._sensor_fault(sensor.kind, sensor.text())
+        excused = self._since_fault < max(FAULT_HOLD, self._fault_seen)
+        if exceeds and excused and self.quality in _FAULTS_SEEN_IN_SHAPE:
+            self._since_fault += 1
             return _Detected(self.quality, "believed again once it reads healthy")
         return _Detected(quality, detail, reading, exceeds, sensor)
+
+    def _sensor_fault(self, kind: str, detail: str) -> _Detected:
+        self._fault_seen, self._since_fault = min(self._fault_seen + 1, MOST_FAULT_SEEN), 0
+        return _Detected(kind, detail)
 
     def _alarm(
         self, found: _Detected, severity: Severity, capture: Capture, findings: Findings | None, now_us: int | None
@@ -396,7 +418,9 @@ class PointMonitor:
                 return again.verdict
         if self.ready and healthy.rms_g is not None and healthy.rms_g.shape == (seen.capture.channels,):
             rms = seen.features[:, STATISTIC["acceleration_rms_g"]]
-            if bool((rms < STOPPED_SHARE * healthy.rms_g).all()):
+            at_rest = seen.capture.rpm == 0.0 and all(state.told.rpm is not None for state in healthy.states.states)
+            share = STOPPED_SHARE_TOLD if at_rest else STOPPED_SHARE
+            if bool((rms < share * healthy.rms_g).all()):
                 return "machine_stopped"
         return "ok"
 
@@ -506,10 +530,12 @@ class PointMonitor:
         return zone((float(v) for v in seen.features[:, STATISTIC["velocity_rms_mm_s"]]), plate)
 
     def _severity(self, found: _Detected, verdict: ZoneVerdict) -> Severity:
-        far = found.exceeds and found.score is not None and found.limit is not None
+        """How bad; a changed sensor excuses a pattern that exceeds, but not the velocity that a zone forbids."""
+        exceeds = found.exceeds and found.sensor is None
+        far = exceeds and found.score is not None and found.limit is not None
         if verdict.zone == "D" or (far and (found.score or 0.0) >= DANGER_SCORES * (found.limit or 0.0)):
             return "danger"
-        return "alert" if found.exceeds or verdict.zone == "C" else "none"
+        return "alert" if exceeds or verdict.zone == "C" else "none"
 
     def _latches(self, exceeds: bool, found: Findings | None) -> bool:
         if not exceeds or found is None:
@@ -521,6 +547,8 @@ class PointMonitor:
         self._bad_run.append(quality)
         records: list[Record] = []
         held = len(self._bad_run) == QUALITY_HOLD and len(set(self._bad_run)) == 1
+        if self._notified in _NO_FAULT_OF_THE_SENSOR and not _NO_FAULT_OF_THE_SENSOR.intersection(self._bad_run):
+            held = len(self._bad_run) == QUALITY_HOLD  # now this fault and now that one: the latest is told
         if held and quality != self._notified:
             stopped, self._notified = self._notified == "machine_stopped", quality
             again = "the machine runs again" if stopped else "captures can be believed again"

@@ -97,7 +97,7 @@ class GatewayAgent:
         if settings.learning.take_part:
             self.member = LearningMember(
                 settings, self.signer, self.keys, self.shelf, self.healthy,
-                sessions=lambda: [s for m in list(self.judge.monitors.values()) if (s := m.session()) is not None],
+                sessions=lambda: [s for m in list(self.judge.monitors.values()) for s in m.sessions()],
             )  # fmt: skip
         self._threads = [
             threading.Thread(target=self._guard(self.worker.run), name="ingest", daemon=True),

@@ -8,8 +8,8 @@ of 20 lines at 200 Hz and one at 48 kHz see different things, and the nearer lay
 """
 
 import math
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -30,6 +30,13 @@ MAX_LAYOUTS = 64
 MAX_SESSIONS = 1e6
 MAX_LOG_RATIO = 14.0  # a spread a thousand times what theory says is no spread any more
 MAX_LOG_SCORE = 12.0
+LOWEST_RATE_HZ, HIGHEST_RATE_HZ = 1e-6, 1e9  # beyond is no recording's; the logarithm of all between is finite
+FEWEST_SAMPLES, MOST_SAMPLES = 1, 1 << 40
+ROBUST_MEMBERS = 3  # of one layout from which a median means something; fewer are believed as they are
+# How far a member's mean may lie from the median of all: three spreads of the members as they are (by the median
+# absolute deviation), and at least this much: sevenfold scatter, a score of e, are seen among sound machines.
+MEMBER_SPREADS = 3.0 * 1.4826
+LEAST_LOG_RATIO, LEAST_PLAY = 2.0, 1.0
 
 # Before anybody has been heard: scatter as theory says, scores near 1. A mean of about thirty independent squares
 # scatters by sqrt(2 / 30) = 0.26 in its logarithm; that machines differ by as much again is an assumption that a
@@ -43,6 +50,7 @@ THEORY_SLOPE_SPREAD = 0.02
 # scatter from one layout to another (steady tones against noise) than a layout's machines from theory.
 THEORY_SCATTER = 0.25
 THEORY_SCORE = 1.0
+_NO_VOICE = 1e-6  # of a session: what is left of none by rounding
 _RATE_REACH = 0.25  # natural logarithm: layouts alike in rate within a quarter speak for each other
 _LENGTH_REACH = 0.70  # and within a factor of two in length
 
@@ -156,8 +164,9 @@ class Variation:
         return _read_plays(near + _theory(THEORY_SCORE), ratio)
 
     def pack(self) -> bytes:
-        """Write as a container; the same sums give the same bytes."""
-        layouts = sorted(self.layouts)
+        """Write as a container; the same sums give the same bytes. Of too many layouts the least heard are left out."""
+        heard = sorted(self.layouts, key=lambda layout: (-self._heard(layout), layout))
+        layouts = sorted(heard[:MAX_LAYOUTS])
         sums = [self.layouts[layout] for layout in layouts]
         arrays = {
             "layouts": np.array([list(layout) for layout in layouts], np.float64).reshape(-1, 2),
@@ -187,7 +196,7 @@ class Variation:
             )
         except (KeyError, TypeError) as error:
             raise TensorsRejected("bad_head", f"variation lacks {error}") from error
-        count = len(layouts)
+        count = layouts.shape[0] if layouts.ndim else 0
         shapes = ((count, 2), (count, 2), (count, DETECTION_COUNT), (count, 6))
         if count > MAX_LAYOUTS or any(
             a.shape != s or a.dtype != np.float64
@@ -204,22 +213,65 @@ class Variation:
             }
         )
 
+    def _heard(self, layout: Layout) -> float:
+        return max(self.layouts[layout].sessions, self.layouts[layout].played)
+
 
 def merge(parts: Iterable[Variation], *, max_sessions: float) -> Variation:
-    """Add up the sums of gateways; one that claims more sessions than allowed is scaled down to them."""
+    """Add up the sums of members, so that none speaks too loud or too far beside the others.
+
+    One that claims more sessions than allowed, told or played, is scaled down to them. Of three or more members of a
+    layout each one's mean is clipped to the neighbourhood of the median of all: a few that lie move the sum by a
+    little, whatever they say.
+
+    Args:
+        parts: What each member told.
+        max_sessions: Most that one may speak for.
+    """
+    members = [_capped(part, max_sessions) for part in parts]
     merged = Variation()
-    for part in parts:
-        share = min(1.0, max_sessions / part.sessions) if part.sessions > 0 else 1.0
-        merged = merged + Variation({layout: sums * share for layout, sums in part.layouts.items()})
+    for layout in sorted({layout for member in members for layout in member.layouts}):
+        told = [member.layouts[layout] for member in members if layout in member.layouts]
+        ratios = _moderated([(s.log_ratio, s.sessions) for s in told], LEAST_LOG_RATIO)
+        plays = _moderated([(s.plays, s.played) for s in told], LEAST_PLAY)
+        for sums, ratio, play in zip(told, ratios, plays, strict=True):
+            merged = merged + Variation({layout: replace(sums, log_ratio=ratio, plays=play)})
     return merged
+
+
+def _capped(part: Variation, max_sessions: float) -> Variation:
+    played = sum(sums.played for sums in part.layouts.values())
+    told_share = min(1.0, max_sessions / part.sessions) if part.sessions > 0 else 1.0
+    play_share = min(1.0, max_sessions / played) if played > 0 else 1.0
+    return Variation(
+        {
+            layout: SessionSums(
+                told_share * sums.sessions, told_share * sums.log_ratio, play_share * sums.played,
+                play_share * sums.plays,
+            )
+            for layout, sums in part.layouts.items()
+        }
+    )  # fmt: skip
+
+
+def _moderated(told: Sequence[tuple[FloatArray, float]], least: float) -> list[FloatArray]:
+    """Sums (each with its count) whose means are clipped to the neighbourhood of the median mean."""
+    means = np.array([total / count for total, count in told if count > _NO_VOICE])
+    if len(means) < ROBUST_MEMBERS:
+        return [total for total, _ in told]
+    middle = np.median(means, axis=0)
+    reach = np.maximum(least, MEMBER_SPREADS * np.median(np.abs(means - middle), axis=0))
+    low, high = middle - reach, middle + reach
+    return [count * np.clip(total / count, low, high) if count > _NO_VOICE else total for total, count in told]
 
 
 def _check_range(layouts: FloatArray, counts: FloatArray, log_ratio: FloatArray, plays: FloatArray) -> None:
     """No session can say more than these; a sum beyond them is a mistake or an attack."""
     sessions, played = counts[:, :1], counts[:, 1:]
+    rates, samples = layouts[:, 0], layouts[:, 1]
     fits = (
-        (layouts > 0).all()
-        and (layouts <= 1e9).all()
+        ((rates >= LOWEST_RATE_HZ) & (rates <= HIGHEST_RATE_HZ)).all()
+        and ((samples >= FEWEST_SAMPLES) & (samples <= MOST_SAMPLES) & (samples == np.round(samples))).all()
         and ((sessions >= 0) & (sessions <= MAX_SESSIONS)).all()
         and ((played >= 0) & (played <= MAX_SESSIONS)).all()
         and (np.abs(log_ratio) <= MAX_LOG_RATIO * sessions + 1e-9).all()

@@ -2,13 +2,15 @@
 
 from dataclasses import dataclass
 
+import numpy as np
 from flwr.app import Message
 
 from aggregator.carriers.port import Carrier
 from aggregator.merge.validate import Rejection
 from schemas.errors import MessageRejected
-from schemas.variation import Variation, merge
+from schemas.variation import SessionSums, Variation, merge
 from schemas.variation_task import VARIATION, VariationMessage
+from vibration.detection_features import DETECTION_COUNT
 
 # A gateway has tens of points, a recording a handful of sessions: who claims more speaks no louder for it.
 MAX_SESSIONS_A_MEMBER = 64.0
@@ -41,21 +43,22 @@ def learn_variation(
         max_sessions: Most that one member may speak for.
     """
     told, refused = ask_variation(carrier, None, name=f"{name}-sums", deadline_s=deadline_s)
-    sums = merge(told.values(), max_sessions=max_sessions)
+    sums = merge((_told_only(part) for part in told.values()), max_sessions=max_sessions)
     if not sums.sessions:
         return VariationResult(sums, 0, tuple(refused))
     played, refused_to_play = ask_variation(carrier, sums, name=f"{name}-plays", deadline_s=deadline_s)
-    plays = Variation()
-    for member, part in played.items():
-        if member in told:
-            plays = plays + _capped(part, max_sessions)
+    plays = merge((_played_only(part) for member, part in played.items() if member in told), max_sessions=max_sessions)
     return VariationResult(sums + plays, len(told), (*refused, *refused_to_play))
 
 
-def _capped(plays: Variation, max_sessions: float) -> Variation:
-    played = sum(sums.played for sums in plays.layouts.values())
-    share = min(1.0, max_sessions / played) if played > 0 else 1.0
-    return Variation({layout: sums * share for layout, sums in plays.layouts.items()})
+def _told_only(part: Variation) -> Variation:
+    """The answer to the first question; plays have no place in it, and would be counted twice."""
+    return Variation({layout: SessionSums(s.sessions, s.log_ratio) for layout, s in part.layouts.items()})
+
+
+def _played_only(part: Variation) -> Variation:
+    nothing = np.zeros(DETECTION_COUNT)
+    return Variation({layout: SessionSums(0.0, nothing, s.played, s.plays) for layout, s in part.layouts.items()})
 
 
 def ask_variation(

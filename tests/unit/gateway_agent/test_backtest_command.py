@@ -364,3 +364,14 @@ def test_labels_and_answers_are_never_read(bench: Bench) -> None:
     hidden = dict.fromkeys(("label", "severity", "dataset", "part", "n_observed", "rul_true_s", "recording"))
     blind = bench.lines("--captures", bench.file("sick", signal(2, 12, gain=20.0), **hidden))
     assert blind == kept
+
+
+def test_one_unusable_window_costs_a_commissioning_that_window_and_no_more(bench: Bench) -> None:
+    """Five windows of which one was stuck once were calibrated on two, and had no prognosis."""
+    values = signal(1, 5)
+    values[:, :, 2 * WINDOW : 3 * WINDOW] = 0.0
+    torn = bench.file("torn", values)
+    without = np.concatenate([values[:, :, : 2 * WINDOW], values[:, :, 3 * WINDOW :]], axis=2)
+    whole = bench.file("whole", without)
+    four = bench.lines("--commission", whole, "--captures", bench.sick)
+    assert bench.lines("--commission", torn, "--captures", bench.sick) == four

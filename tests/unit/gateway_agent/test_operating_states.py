@@ -124,3 +124,38 @@ def test_slow_drift_is_followed_and_ends_where_healthy_machines_end() -> None:
     baseline = states.states[0].baseline
     assert baseline.drift_decades() <= float(baseline.reach.max())
     assert states.read(heard[3999] + 2.2, Told()).score > 5.0 * states.limit.score
+
+
+def test_another_release_gives_each_of_two_groups_of_one_speed_its_own_limit_again() -> None:
+    mixed = np.concatenate([session(0, 12), session(7, 8, level=-2.0, scatter=3.0)])
+    states = commissioned(mixed, [Told()] * 20)
+    before = [state.limit.score for state in states.states]
+    assert before[0] != pytest.approx(before[1])
+    states.recalibrate(mixed, [Told()] * 20, PRIOR, LAYOUT)
+    assert [state.limit.score for state in states.states] == pytest.approx(before)
+
+
+def at_any_speed(seed: int, captures: int) -> tuple[np.ndarray, list[Told]]:
+    """A machine behind a drive, at every speed from 1000 to 1500 rpm."""
+    rpm = np.random.default_rng(seed).uniform(1000.0, 1500.0, captures)
+    rising = 2.0 * np.log10(rpm / 1250.0)
+    return session(0, captures) + rising[:, None, None], [Told(float(each)) for each in rpm]
+
+
+def test_a_drive_that_runs_at_every_speed_is_known_at_every_speed_it_was_commissioned_at() -> None:
+    """It once was one state at the middle speed, and doubtful, hence nearly deaf, at all others."""
+    states = commissioned(*at_any_speed(1, 60))
+    features, told = at_any_speed(2, 200)
+    found = [states.read(one, each) for one, each in zip(features, told, strict=True)]
+    assert np.mean([not reading.state.inherited for reading in found]) > 0.9
+    assert np.mean([reading.score >= reading.state.threshold for reading in found]) < 0.03
+    louder = [states.read(one + 0.3, each) for one, each in zip(features, told, strict=True)]
+    assert np.mean([reading.score >= reading.state.threshold for reading in louder]) > 0.9
+
+
+def test_a_state_full_of_doubt_does_not_take_captures_from_one_that_was_commissioned() -> None:
+    states = commissioned(session(0, 40), [Told(1500.0)] * 40)
+    new = session(0, 41)[40]
+    assert states.read(new, Told(1570.0)).state.inherited
+    assert not states.read(new + 0.3, Told(1535.0)).state.inherited
+    assert states.read(new + 0.3, Told()).score > states.limit.score

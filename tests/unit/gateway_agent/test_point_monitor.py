@@ -9,6 +9,7 @@ from gateway_agent.judge import Judge
 from gateway_agent.point_monitor import PointMonitor
 from gateway_agent.settings import CommissioningSettings
 from schemas.capture import Capture
+from schemas.container import pack, unpack
 from schemas.messages import Alarm, Evidence, Health, PointNotice
 from schemas.nameplate import Nameplate
 from tests.support.captures import (
@@ -261,3 +262,110 @@ def test_a_label_teaches_what_was_looked_into_and_survives_a_restart(point: Poin
     again.monitor(POINT).restore(point.monitor.dump())
     assert again.monitor(POINT).labelled.series.tolist() == point.monitor.labelled.series.tolist()
     assert sum(point.monitor.labelled.series) == 1
+
+
+def three_axes(sequence: int, *, gain: float = 1.0, **more: Any) -> Capture:
+    return capture_of(gain * noise_g(sequence, channels=3), sequence, **more)
+
+
+def rattling(sequence: int) -> Capture:
+    """Loud below, deaf above, on every axis."""
+    walk = np.cumsum(noise_g(sequence, channels=3), axis=1)
+    return capture_of(np.clip(0.3 * (walk - walk.mean(axis=1, keepdims=True)), -7.0, 7.0), sequence)
+
+
+def failing(sequence: int) -> Capture:
+    signal = noise_g(sequence, channels=3)
+    signal[:, 1:] += 20 * np.diff(noise_g(sequence + 10_000, channels=3), axis=1)
+    return capture_of(np.clip(signal, -7.9, 7.9), sequence)
+
+
+def test_one_capture_like_a_loose_sensor_does_not_hide_a_failure_for_ever(point: Point) -> None:
+    point.feed(three_axes, 14)
+    assert point.feed(rattling).quality == "loose"
+    point.feed(failing, 20)
+    assert [alarm.state for alarm in point.said(Alarm)] == ["unacknowledged"]
+
+
+def test_a_sensor_that_stays_loose_raises_no_alarm_though_not_every_capture_shows_it(point: Point) -> None:
+    point.feed(three_axes, 14)
+    for _ in range(10):
+        point.feed(rattling)
+        point.feed(failing, 3)
+    assert point.said(Alarm) == []
+    assert point.health[-1].learning == "suspect"
+
+
+def test_a_zone_that_forbids_is_not_excused_by_a_changed_sensor() -> None:
+    """Everything louder by 3 dB on all axes reads like a sensor, but C is C: it once stayed silent for ever."""
+    plate = Nameplate(machine="pump-07", rpm=1797.0, power_kw=30.0, foundation="rigid")
+    point = Point(judge_with(gateway_settings(machines=[plate], captures=20)))
+    shaft = 0.065 * np.sin(2 * np.pi * 1797 / 60 * np.arange(8192) / 12_000)[None]
+
+    def louder(gain: float) -> Any:
+        return lambda n: capture_of(gain * (noise_g(n, samples=8192, level_g=0.02, channels=3) + shaft), n)
+
+    assert point.feed(louder(1.0), 30).zone == "B"
+    assert point.feed(louder(1.4), 10).zone == "C"
+    assert [alarm.state for alarm in point.said(Alarm)][:1] == ["unacknowledged"]
+
+
+@pytest.mark.parametrize("share", [0.01, 0.1, 0.3])
+def test_a_machine_that_says_it_stands_still_is_at_rest_though_its_neighbours_shake_it(share: float) -> None:
+    """Ten decibels less on every axis once were a re-mounted sensor, after which the baseline had moved."""
+    point = Point(judge_with(gateway_settings(captures=20)))
+    point.feed(three_axes, 30)
+    health = point.feed(lambda n: three_axes(n, gain=share, rpm=0.0), 12)
+    assert (health.quality, health.exceeds) == ("machine_stopped", False)
+    assert not point.feed(three_axes, 5).exceeds
+    assert point.notices == [("ready", "ok"), ("ready", "machine_stopped"), ("ready", "ok")]
+
+
+def test_a_sensor_with_now_this_fault_and_now_that_is_reported(ready: Point) -> None:
+    for _ in range(5):
+        ready.feed(stuck)
+        ready.feed(saturated)
+    assert len(ready.notices) == 1
+    assert ready.health[-1].learning == "suspect"
+
+
+@pytest.mark.parametrize("stop", [30, 32])
+def test_a_sensor_re_mounted_around_a_restart_is_no_alarm(stop: int) -> None:
+    point = Point(judge_with(gateway_settings(captures=20)))
+    point.feed(three_axes, 30)
+
+    def re_mounted(n: int) -> Capture:
+        return capture_of(np.array([[1.6], [0.6], [1.0]]) * noise_g(n, channels=3), n)
+
+    point.feed(re_mounted, stop - 30)
+    state = point.monitor.dump()
+    point.judge.monitors.clear()
+    point.judge.monitor(POINT).restore(state)
+    point.feed(re_mounted, 15)
+    assert point.said(Alarm) == []
+    assert point.notices[-1] == ("ready", "remounted")
+
+
+def test_each_speed_is_told_to_the_fleet_as_a_session_of_its_own() -> None:
+    """Two speeds in one series once looked like a machine that nobody can foretell, and widened everybody's limits."""
+    point = Point(judge_with(gateway_settings(captures=20)))
+    point.feed(lambda n: healthy(n, rpm=900.0 if n // 5 % 2 else 1800.0), 19)
+    assert point.monitor.sessions() == []
+    point.feed(lambda n: healthy(n, rpm=900.0))
+    assert [len(each.features) for each in point.monitor.sessions()] == [10, 10]
+    point.monitor.maintain(AT_US)
+    assert point.monitor.sessions() == []
+
+
+def test_what_the_first_version_left_in_the_middle_of_commissioning_goes_on_and_is_not_fifty_years_old() -> None:
+    before = Point()
+    before.feed(healthy, 4)
+    meta, blobs = unpack(before.monitor.dump())
+    kept = ("captures", "quality", "notified", "alarm", "learnt", "shape", "levels", "healthy_rms_g", "reference")
+    old = {"version": 1, "reference_count": 0, **{name: meta[name] for name in kept}}
+    after = Point()
+    after.judge.monitor(POINT).restore(pack(old, {name: blobs[name] for name in ("learnt", "reference")}))
+    after.next = 4
+    assert after.feed(healthy, 4).learning == "ready"
+    assert after.monitor.healthy.began_us == AT_US + 4_000_000
+    assert after.feed(healthy).score is not None
