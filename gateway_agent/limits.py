@@ -22,7 +22,7 @@ MIN_CAPTURES = 2  # below that there is no scatter to speak of
 MAX_FOLDS = 8
 WITHIN_FREEDOM = 10.0  # captures of its own that outweigh what the fleet says of the scatter within a session
 PRIOR_FREEDOM = 60.0  # freedom of the bound where only the fleet speaks
-# A baseline follows captures up to the middle nine tenths: what is merely odd must neither move it nor widen it.
+# A baseline follows the lower nine tenths of captures: what is merely odd must neither move it nor widen it.
 FOLLOW_SPREADS = 1.28
 
 

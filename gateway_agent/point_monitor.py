@@ -364,6 +364,8 @@ class PointMonitor:
     ) -> list[AlarmChange]:
         score, limit = found.score, found.limit
         below = limit is None or score is None or score < limit * (1.0 - self.alarm.settings.dead_band)
+        if found.reading is not None and not found.reading.state.settled:
+            below = False  # in a speed or load never commissioned nothing is known well enough to be recovery
         return self.alarm.handle(
             Judged(
                 f"{self.point}:{capture.boot}:{capture.sequence}",

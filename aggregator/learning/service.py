@@ -339,7 +339,7 @@ class Learning:
             "rejected": len(result.rejected),
             "digest": digest_of(result.theta),
         }
-        knowledge = self._learn_variation(opened.round_id)
+        knowledge = {} if self._knows_from_fleet(fleet_version) else self._learn_variation(opened.round_id)
         with writing(self._engine) as connection:
             made = self.registry.publish(
                 connection, result.theta, level=level, data=data, metrics=result.metrics, merge=merge,
@@ -350,6 +350,10 @@ class Learning:
               rule=result.outcome.rule_used, accepted=data["members"], **result.metrics)  # fmt: skip
         self._spread_word()
         return result
+
+    def _knows_from_fleet(self, fleet_version: int) -> bool:
+        """Whether what is known came from the enterprise: this site's machines are in it, and all the others'."""
+        return self._is_site and fleet_version > 0 and VARIATION in self.registry.current().files
 
     def _learn_variation(self, round_id: int) -> dict[str, bytes]:
         """What members' machines have shown of how healthy ones vary, on top of what the product came with.

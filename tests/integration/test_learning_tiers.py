@@ -136,6 +136,23 @@ def test_one_enterprise_round_ends_with_the_fleet_parameters_running_on_every_ga
     np.testing.assert_allclose(merged.parameters(), flat, atol=2e-6)  # two roundings to float32 instead of one
 
 
+def test_a_round_of_a_site_does_not_forget_what_the_other_sites_know(fleet: Fleet) -> None:
+    assert fleet.enterprise.run_round() is not None
+
+    def known_everywhere() -> bool:
+        known = [gateway.shelf.slot.variation.sessions for gateway in fleet.gateways.values()]
+        return known == [pytest.approx(len(GATEWAYS))] * len(known)
+
+    assert wait_until(known_everywhere, 15)
+    own = fleet.sites["site-a"].run_round()
+    assert own is not None
+    made = fleet.sites["site-a"].registry.current()
+    assert made.manifest.level == "site"
+    mine = [gateway for name, gateway in fleet.gateways.items() if name in SITES["site-a"]]
+    assert wait_until(lambda: all(gateway.shelf.current.digest == made.digest for gateway in mine), 15)
+    assert known_everywhere()
+
+
 def test_a_second_enterprise_round_starts_from_the_fleet_parameters(fleet: Fleet) -> None:
     first = fleet.enterprise.run_round()
     second = fleet.enterprise.run_round()
