@@ -47,11 +47,12 @@ class MountingWatch:
         if change is None and self._changes:
             earlier = [change for _, change in self._changes]
             change = still_explained(features, state.baseline, state.threshold, earlier)
-        if change is None or not (self._changes or steady or change.within_drift):
+        swapped = change is not None and change.kind == "axes_swapped"  # no machine does that, slowly or at once
+        if change is None or not (self._changes or steady or swapped or change.within_drift):
             self._changes.clear()
             self._steady.append(False)
             return None
-        if self._changes or steady:
+        if self._changes or steady or swapped:
             self._changes.append((state, change))
             del self._changes[:-MOVE_AFTER]
         else:

@@ -54,7 +54,7 @@ LOOK_EVERY = 5  # captures of a standing alarm: a diagnosis costs fifty times wh
 QUALITY_HOLD = 3  # captures of the same bad quality until the sensor itself is reported
 # Captures above the limit that a sensor's fault excuses without being seen in them: as many as have shown it (it may
 # not show at rest), this many at least. A machine that fails after one odd capture must be heard.
-FAULT_HOLD = 5
+FAULT_HOLD = 12
 MOST_FAULT_SEEN = 100
 # Times the limit that makes an alert a danger: scores are squares, and the trade's danger (mean + 6 sigma) lies twice
 # as far out as its alert (mean + 3 sigma).
@@ -250,8 +250,8 @@ class PointMonitor:
         outcome = Outcome(health, findings=findings, alarm_active=self.alarm.active)
         self._tell_alarm(outcome, changes, seen, found, findings)
         outcome.records += self._notices(found, capture.measured_at_us, was_learning)
-        if was_ready and found.reading is not None and not found.exceeds and not self.alarm.active:
-            self._follow(outcome, found.reading, seen, severity)
+        if was_ready and found.reading is not None and not self.alarm.active:
+            self._follow(outcome, found, found.reading, seen, severity)
         dirty = bool(changes or learnt or outcome.records or self.alarm.active or found.exceeds)
         outcome.state_changed = dirty or self._since_dump >= DUMP_EVERY
         if outcome.state_changed:
@@ -385,11 +385,17 @@ class PointMonitor:
             if findings is not None and change.state == "unacknowledged":
                 outcome.records.append(self.evidence(seen.capture, findings, why=f"alarm {change.alarm_id}"))
 
-    def _follow(self, outcome: Outcome, reading: Reading, seen: Seen, severity: Severity) -> None:
-        """Learn from what is healthy: training rows, and the slow drift of the baseline."""
-        if severity == "none":
+    def _follow(self, outcome: Outcome, found: _Detected, reading: Reading, seen: Seen, severity: Severity) -> None:
+        """Learn from what is healthy: training rows, and the slow drift of the baseline.
+
+        A level that moved as a whole, by no more than baselines drift anyway, is drift that came quickly.
+        """
+        if not found.exceeds and severity == "none":
             outcome.healthy_rows = model_rows(reading.z)
             self._since_dump += self.healthy.states.follow(reading, seen.detection)
+        elif found.sensor is not None and found.sensor.within_drift:
+            reading.state.baseline.follow(seen.detection)
+            self._since_dump += 1
 
     def _foretell(self, seen: Seen, found: _Detected) -> RemainingLife | NoRemainingLife | None:
         if self.prognosis is None or not found.usable or found.reading is None:
