@@ -10,6 +10,7 @@ from gateway_agent.operating_states import Reading, State
 from gateway_agent.sensor_change import SensorChange, explain_by_sensor, moved, still_explained
 
 STEADY_OF, STEADY_COUNT = 5, 3  # captures before a step, and how many of them beyond doubt
+SETTLING = 100  # captures after a move in which what is left of it is followed
 SAME_PLACE_DB = 1.5  # gains of one mounting scatter by less, and those of two axes put back differ by more
 MOVE_AFTER = 5  # captures that the same change of the sensor explains, until the baseline moves with it
 
@@ -24,6 +25,12 @@ class MountingWatch:
 
     _steady: deque[bool] = field(default_factory=lambda: deque(maxlen=STEADY_OF))
     _changes: list[tuple[State, SensorChange]] = field(default_factory=list)
+    _settling: int = 0
+
+    @property
+    def settling(self) -> bool:
+        """Whether the baseline was moved a short while ago, from a handful of captures: it is not yet in its place."""
+        return self._settling > 0
 
     def look(
         self, features: NDArray[np.float64], reading: Reading, layout: tuple[float, int], *, exceeds: bool, alarm: bool
@@ -37,6 +44,7 @@ class MountingWatch:
             exceeds: Whether the capture exceeds its limit.
             alarm: Whether an alarm stands: then it is too late for excuses.
         """
+        self._settling = max(0, self._settling - 1)
         state = reading.state
         if not exceeds or alarm:
             self._changes.clear()
@@ -82,6 +90,7 @@ class MountingWatch:
             moved(state.baseline, np.mean([c.shift for its, c in self._changes if its is state], axis=0))
         text = self._changes[-1][1].text()
         self._changes.clear()
+        self._settling = SETTLING
         return text
 
     def _believed(self) -> bool:

@@ -388,12 +388,12 @@ class PointMonitor:
     def _follow(self, outcome: Outcome, found: _Detected, reading: Reading, seen: Seen, severity: Severity) -> None:
         """Learn from what is healthy: training rows, and the slow drift of the baseline.
 
-        A level that moved as a whole, by no more than baselines drift anyway, is drift that came quickly.
+        After a sensor was re-mounted, what is left of the change is followed too: a handful of captures placed it.
         """
         if not found.exceeds and severity == "none":
             outcome.healthy_rows = model_rows(reading.z)
             self._since_dump += self.healthy.states.follow(reading, seen.detection)
-        elif found.sensor is not None and found.sensor.within_drift:
+        elif found.sensor is not None and found.sensor.within_drift and self._mounting.settling:
             reading.state.baseline.follow(seen.detection)
             self._since_dump += 1
 
