@@ -1,5 +1,6 @@
 """Raw captures on disk: what was appended is read, a torn end is cut off, and damage is told."""
 
+import contextlib
 import errno
 import resource
 from collections.abc import Iterator
@@ -109,27 +110,31 @@ def test_what_is_taken_back_leaves_no_trace(log: SegmentLog) -> None:
     log.take_back([])
 
 
-@pytest.fixture
+@contextlib.contextmanager
 def small_files() -> Iterator[None]:
-    """No file of this process may grow beyond 2,000 bytes: what a full disk does to `flush`, without one."""
+    """No file of this process may grow beyond 2,000 bytes: what a full disk does to `flush`, without one.
+
+    Around one call and no longer: the limit is also the test report's, where that goes to a file.
+    """
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (2000, hard))
-    yield
-    resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
-def test_a_write_that_finds_no_room_counts_for_nothing_and_the_next_one_that_fits_goes_through(
-    tmp_path: Path, small_files: None
-) -> None:
+def test_a_write_that_finds_no_room_counts_for_nothing_and_the_next_one_that_fits_goes_through(tmp_path: Path) -> None:
     """The failed flush once failed again while closing, and every append after it met a closed file."""
     log = open_log(tmp_path, segment_bytes=1 << 20, max_bytes=1 << 20)
     first = log.append([b"a" * 500])[0]
     for _ in range(2):
-        with pytest.raises(OSError, match="File too large") as caught:
+        with small_files(), pytest.raises(OSError, match="File too large") as caught:
             log.append([b"b" * 600] * 4)
         assert caught.value.errno == errno.EFBIG
         assert log.total_bytes == next(tmp_path.iterdir()).stat().st_size == 508
-    second = log.append([b"c" * 700])[0]
+    with small_files():
+        second = log.append([b"c" * 700])[0]
     assert (log.read(first), log.read(second)) == (b"a" * 500, b"c" * 700)
     log.close()
 
