@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 from gateway_agent.errors import StoreFull
 from gateway_agent.store import Store, Waiting
-from schemas.link import Link, PayloadTooLarge
+from schemas.link import Carrier, PayloadTooLarge
 from schemas.logs import event
 from schemas.messages import RecordsAck
 from schemas.names import check_name
@@ -30,7 +30,7 @@ class Uplink:
     """Sends the outbox to the site; one thread runs it, any thread hands acknowledgements in."""
 
     def __init__(
-        self, site: str, gateway: str, store: Store, link: Link, signer: Signer, *, monotonic_s: Callable[[], float],
+        self, site: str, gateway: str, store: Store, link: Carrier, signer: Signer, *, monotonic_s: Callable[[], float],
         committed: threading.Event,
     ) -> None:  # fmt: skip
         self._topic = RECORDS.path(site=site, gateway=gateway)
@@ -72,8 +72,12 @@ class Uplink:
         while not self._stopping:
             self._committed.wait(1.0)
             self._committed.clear()
-            while not self._stopping and self._link.connected and self._send_some():
-                pass
+            self.turn()
+
+    def turn(self) -> None:
+        """Send what may be sent now."""
+        while not self._stopping and self._link.connected and self._send_some():
+            pass
 
     def _send_some(self) -> bool:
         """Send one batch; tell whether there may be more to send now."""

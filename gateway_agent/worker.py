@@ -21,7 +21,7 @@ from gateway_agent.judge import Judge, Judged
 from gateway_agent.settings import IngestSettings
 from gateway_agent.store import Store
 from schemas.errors import RejectedInput
-from schemas.link import Link, Received
+from schemas.link import Carrier, Received
 from schemas.logs import event
 from schemas.messages import CaptureAck, encode
 from schemas.topics import CAPTURE_ACK
@@ -53,7 +53,7 @@ class IngestWorker:
         self._store = store
         self._healthy = healthy
         self._clocks = clocks
-        self._link: Link | None = None
+        self._link: Carrier | None = None
         lock = threading.RLock()
         self._waiting = threading.Condition(lock)
         self._room = threading.Condition(lock)
@@ -65,7 +65,7 @@ class IngestWorker:
         self.disk_full = False
         self.busy_since_s: float | None = None
 
-    def attach(self, link: Link) -> None:
+    def attach(self, link: Carrier) -> None:
         """Name the link on which captures come and acknowledgements go."""
         self._link = link
 
@@ -118,33 +118,37 @@ class IngestWorker:
 
     def run(self) -> None:
         """Work until stopped."""
-        while True:
-            received, jobs = self._next()
-            if received is None:
-                return
-            self.busy_since_s = self._clocks.monotonic_s()
-            for job in jobs:
-                batch = Batch(self._clocks.wall_us())
-                job(self._judge, batch)
-                self._commit(batch)
-            if received:
-                self._work(received)
-            self._collect_given_up()
-            self.busy_since_s = None
+        while self._wait_for_work():
+            self.turn()
 
-    def _next(self) -> tuple[list[tuple[Received, int]] | None, list[Job]]:
+    def turn(self) -> bool:
+        """Do one batch of what waits now, jobs first; without waiting. False when nothing was to do."""
+        received, jobs = self._take()
+        self.busy_since_s = self._clocks.monotonic_s()
+        for job in jobs:
+            batch = Batch(self._clocks.wall_us())
+            job(self._judge, batch)
+            self._commit(batch)
+        if received:
+            self._work(received)
+        self._collect_given_up()
+        self.busy_since_s = None
+        return bool(received or jobs)
+
+    def _wait_for_work(self) -> bool:
+        """Wait for something to do, then a moment for more of it; False when stopped."""
         with self._waiting:
-            while not (self._queue or self._jobs or self._stopping):
-                self._waiting.wait(1.0)
-                if not self._queue:
-                    break
-            if self._stopping:
-                return None, []
+            if not (self._queue or self._jobs or self._stopping):
+                self._waiting.wait(1.0)  # and then round: fragments grow old without anything coming
             deadline_s = self._clocks.monotonic_s() + self._settings.batch_wait_s
             while 0 < len(self._queue) < self._settings.batch_captures and not self._jobs and not self._stopping:
                 left_s = deadline_s - self._clocks.monotonic_s()
                 if left_s <= 0 or not self._waiting.wait(left_s):
                     break
+            return not self._stopping
+
+    def _take(self) -> tuple[list[tuple[Received, int]], list[Job]]:
+        with self._waiting:
             jobs = list(self._jobs)
             self._jobs.clear()
             count = min(len(self._queue), self._settings.batch_captures)

@@ -10,7 +10,7 @@ import random
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import paho.mqtt.client as paho
 from paho.mqtt.enums import CallbackAPIVersion
@@ -54,6 +54,27 @@ class Will:
     topic: str
     payload: bytes
     retained: bool = True
+
+
+class Carrier(Protocol):
+    """What those who speak over a connection rely on, whichever library makes it."""
+
+    @property
+    def connected(self) -> bool:
+        """Whether the broker has accepted us and not gone since."""
+
+    @property
+    def max_payload_bytes(self) -> int:
+        """The largest payload that both our settings and the broker allow."""
+
+    def publish(self, topic: str, payload: bytes, *, qos: int = 1, retained: bool = False) -> bool:
+        """Hand a message to the broker; False when it is away or has too much of ours unanswered already."""
+
+    def wait_window(self, timeout_s: float) -> bool:
+        """Wait until there is room for one more message, or the broker is back."""
+
+    def acknowledge(self, received: Received) -> None:
+        """Tell the broker that a message is safe with us; ignored after a reconnect (it comes again)."""
 
 
 class Link:
