@@ -84,15 +84,12 @@ class Gateway:
     def work(self) -> None:
         """Everything that waits now."""
         while self.worker.queued:
-            received, _ = self.worker._next()
-            assert received is not None
-            self.worker._work(received)
+            self.worker.turn()
 
     def send(self) -> list[RecordBatch]:
         """What goes to the site now."""
         self.link.said.clear()
-        while self.uplink._send_some():
-            pass
+        self.uplink.turn()
         return [decode(RecordBatch, RING.open(topic, sealed, role="gateway")) for topic, sealed in self.link.said]
 
     def sent(self) -> list[int]:
