@@ -19,6 +19,7 @@ from schemas.topics import ROOT, TOPICS, Topic
 
 ServedBy = Literal["mosquitto", "embedded"]
 _PROGRAM_FOLDERS = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/opt/homebrew/sbin:/opt/homebrew/bin"
+NOBODY = Clients()
 IN_FLIGHT = 1000  # the default of 20 dropped messages with ten publishers
 
 
@@ -150,24 +151,30 @@ def access_list(settings: AggregatorSettings, clients: Clients) -> str:
     """The whole of mosquitto's ACL: each client its own topics; whoever has no line may say and hear nothing."""
     blocks = []
     for client in clients.clients:
-        rules = [] if client.revoked else access_of(client, settings)
+        rules = [] if client.revoked else access_of(client, settings, clients)
         if rules:
             lines = "\n".join(f"topic {right} {path}" for right, path in rules)
             blocks.append(f"user {client.name}\n{lines}\n")
     return "\n".join(blocks) or "# nobody is enrolled yet\n"
 
 
-def access_of(client: Client, settings: AggregatorSettings) -> list[tuple[Literal["read", "write", "readwrite"], str]]:
+def access_of(
+    client: Client, settings: AggregatorSettings, clients: Clients = NOBODY
+) -> list[tuple[Literal["read", "write", "readwrite"], str]]:
     """What one client may do on the broker, as rights and topic filters."""
     own = settings.name
     if client.name == own and client.kind == settings.role:
         return [("readwrite", f"{ROOT}/{own}/#")]
+    if client.kind == "sensors" and client.writes:
+        return [("write", topic) for topic in client.writes]
     if client.kind == "sensors" and client.gateway is not None:
         return _rules(
             [t for t in TOPICS if "sensor" in {t.writer, t.reader}], "sensor", site=own, gateway=client.gateway
         )
     if client.kind == "gateway":
-        return _rules(TOPICS, "gateway", site=own, gateway=client.name, member=client.name)
+        foreign = [t for c in clients.clients if c.gateway == client.name and not c.revoked for t in c.writes]
+        rules = _rules(TOPICS, "gateway", site=own, gateway=client.name, member=client.name)
+        return rules + [("read", topic) for topic in dict.fromkeys(foreign)]
     if client.kind == "site":
         return _rules([t for t in TOPICS if t.leaves_plant], "gateway", site=own, member=client.name)
     return []

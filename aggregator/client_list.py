@@ -4,13 +4,14 @@ import contextlib
 import fcntl
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError
 
 from aggregator.certificates import write_private
 from aggregator.settings import AggregatorSettings
 from schemas.errors import SettingsError
+from schemas.foreign_topics import check_foreign_filter
 from schemas.names import Name
 
 Kind = Literal["gateway", "sensors", "dashboard", "site", "enterprise", "releaser"]
@@ -21,6 +22,7 @@ class Client(BaseModel):
 
     Attributes:
         gateway: For sensors: to which gateway they may speak.
+        writes: For sensors of another language: the topics they may write, and their gateway read; they get no others.
         serials: Certificates issued to it that may still be valid.
         password: For the embedded broker, which has no certificates; none when revoked.
     """
@@ -30,6 +32,7 @@ class Client(BaseModel):
     name: Name
     kind: Kind
     gateway: Name | None = None
+    writes: tuple[Annotated[str, AfterValidator(check_foreign_filter)], ...] = ()
     serials: tuple[int, ...] = ()
     password: str = ""
     not_after_us: int = 0

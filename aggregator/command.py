@@ -7,15 +7,18 @@ import logging
 import signal
 import sys
 import threading
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from queue import SimpleQueue
 from typing import TYPE_CHECKING, Any, cast, get_args
 
 from aggregator.client_list import Client, Kind
 from aggregator.errors import AggregatorError
 from aggregator.settings import AggregatorSettings
-from schemas.errors import ContractError
+from schemas.errors import ContractError, DatabaseNotReady
 from schemas.logs import start_logging
+from schemas.one_process import keep_to_this_process
 from schemas.settings import describe, load_settings
 
 if TYPE_CHECKING:
@@ -61,6 +64,9 @@ def _parser(first: Sequence[str]) -> argparse.ArgumentParser:
     enroll.add_argument("--as", dest="kind", choices=get_args(Kind), default="gateway", help="what it is (gateway)")
     enroll.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder of the bundle")
     enroll.add_argument("--gateway", metavar="NAME", help="for sensors: the gateway they speak to")
+    enroll.add_argument(
+        "--writes", action="append", default=[], metavar="TOPIC", help="of sensors of another language: their own"
+    )
     enroll.add_argument("--key", type=Path, metavar="FILE", help="a public key it has already (keys.toml or PEM)")
     enroll.add_argument("--replace", action="store_true", help="end an earlier bundle of this name")
     renew = add("renew", _renew, "write a new certificate for a client")
@@ -68,6 +74,12 @@ def _parser(first: Sequence[str]) -> argparse.ArgumentParser:
     renew.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder of the bundle")
     revoke = add("revoke", _revoke, "throw a client out")
     revoke.add_argument("name", help="of the client")
+    backup = add("backup", _backup, "write the database into one file, beside a running aggregator")
+    backup.add_argument("--out", type=Path, required=True, metavar="FILE", help="the back-up; must not be there yet")
+    backup.add_argument("--with-keys", action="store_true", help="authority and private keys too: keep it as a key")
+    restore = add("restore", _restore, "put a back-up in the place of the database of a stopped aggregator")
+    restore.add_argument("--from", dest="source", type=Path, required=True, metavar="FILE", help="the back-up")
+    restore.add_argument("--replace", action="store_true", help="in place of a database; the old one stays beside")
     _add_offline(commands, first[0] if first else "")
     return parser
 
@@ -113,7 +125,19 @@ def _run(args: argparse.Namespace) -> int:
         return 0
     from aggregator.service import run
 
-    return run(settings, stop=_stop_on_signals())
+    again: SimpleQueue[None] = SimpleQueue()
+    signal.signal(signal.SIGHUP, lambda *_: again.put(None))
+    try:
+        settings.folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise DatabaseNotReady(
+            f"folder {settings.folder} cannot be used: {error.strerror}; mount its disk, or name another in folder"
+        ) from error
+    with keep_to_this_process(settings.lock_file):
+        return run(
+            settings, stop=_stop_on_signals(), again=again,
+            read_again=lambda: load_settings(AggregatorSettings, args.settings),
+        )  # fmt: skip
 
 
 def _broker(args: argparse.Namespace) -> int:
@@ -144,16 +168,37 @@ def _status(args: argparse.Namespace) -> int:
     if settings is None:
         return 0
     from aggregator.database import require_current
-    from aggregator.status import in_words, read_status
+    from aggregator.status import in_words, read_live, read_status
     from schemas.database import open_database
 
     engine = open_database(settings.database, read_only=True)
     try:
         require_current(engine)
-        status = read_status(engine)
+        status = read_status(engine, read_live(settings.live_file))
     finally:
         engine.dispose()
     print(json.dumps(status) if args.json else in_words(status))
+    return 0
+
+
+def _backup(args: argparse.Namespace) -> int:
+    settings = _load(args)
+    if settings is None:
+        return 0
+    from aggregator.backup import back_up
+
+    made = back_up(settings, args.out, now_us=time.time_ns() // 1000, with_keys=args.with_keys)
+    _say(f"{args.out}: {len(made.files)} files, {made.size_bytes} bytes")
+    return 0
+
+
+def _restore(args: argparse.Namespace) -> int:
+    settings = _load(args)
+    if settings is None:
+        return 0
+    from aggregator.backup import restore
+
+    _say(restore(settings, args.source, now_us=time.time_ns() // 1000, replace=args.replace))
     return 0
 
 
@@ -162,8 +207,9 @@ def _enroll(args: argparse.Namespace) -> int:
     if settings is None:
         return 0
     client = _office(settings).enroll(
-        args.name, args.kind, args.out, gateway=args.gateway, key_file=args.key, replace=args.replace
-    )
+        args.name, args.kind, args.out, gateway=args.gateway, writes=tuple(args.writes), key_file=args.key,
+        replace=args.replace,
+    )  # fmt: skip
     _say(f"{client.kind} {client.name} is enrolled; its bundle is in {args.out}{_until(client)}")
     return 0
 

@@ -33,6 +33,7 @@ from aggregator.client_list import Client, Clients, Kind, alone, read_clients, w
 from aggregator.errors import EnrolmentRefused
 from aggregator.settings import AggregatorSettings
 from schemas.errors import SettingsError
+from schemas.foreign_topics import check_foreign_filter
 from schemas.names import check_name
 from schemas.signing import AllowedKey, KeyRing, Role, Signer
 
@@ -66,6 +67,7 @@ class Office:
         out: Path,
         *,
         gateway: str | None = None,
+        writes: tuple[str, ...] = (),
         key_file: Path | None = None,
         replace: bool = False,
     ) -> Client:
@@ -76,14 +78,20 @@ class Office:
             kind: What it may do.
             out: The folder of the bundle; settings that stand there already are kept.
             gateway: For sensors: the gateway they speak to.
+            writes: For sensors of another language: their topics; the gateway may read them from then on.
             key_file: A public key that it has already, instead of a new signing key.
             replace: Whether a client of this name gives way; its certificates are revoked.
 
         Raises:
             NameError_: The name is not safe.
+            TopicError: One of the topics would let it write, or the gateway read, what is another's.
             EnrolmentRefused: It is taken, or such a client cannot be enrolled here.
         """
         check_name(name)
+        if writes and kind != "sensors":
+            raise EnrolmentRefused(f"topics of their own are for sensors, and not for a {kind}; leave --writes out")
+        for topic in writes:
+            check_foreign_filter(topic)
         own = name == self._settings.name
         with alone(self._settings):
             clients = read_clients(self._settings)
@@ -91,7 +99,7 @@ class Office:
             before = clients.find(name)
             if before is not None:
                 clients = clients.without_certificates_of(before)
-            client = Client(name=name, kind=kind, gateway=gateway)
+            client = Client(name=name, kind=kind, gateway=gateway, writes=writes)
             ring = self._own_ring()
             if before is not None and before.kind in _SIGNS_AS and not own:
                 ring = ring.without(name, _SIGNS_AS[before.kind])

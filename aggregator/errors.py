@@ -3,6 +3,7 @@
 AggregatorError
 ├── EnrolmentRefused      a client that cannot be enrolled, renewed or revoked as asked
 ├── BrokerUnavailable     no broker can be run as the settings want it
+├── BackupFailed          PostgreSQL's own program is missing or could not copy the database
 └── PartFailed            a part of the running service has ended by itself
 
 What breaks the contract between services is in `schemas.errors`.
@@ -19,6 +20,10 @@ class EnrolmentRefused(AggregatorError):
 
 class BrokerUnavailable(AggregatorError):
     """No broker can be run as the settings want it."""
+
+
+class BackupFailed(AggregatorError):
+    """PostgreSQL's own program is missing, or could not write or read a copy; nothing has changed."""
 
 
 class PartFailed(AggregatorError):

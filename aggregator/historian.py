@@ -16,6 +16,7 @@ from aggregator.cases import SITE, Entry
 from aggregator.database import writing
 from aggregator.dead_letters import write_refused
 from aggregator.intake import Refused, refused_by_database
+from aggregator.lost_records import tell_lost
 from aggregator.plant_book import PlantBook, write_gateway, write_lost, write_nameplates, write_status
 from aggregator.requests_desk import record_answer
 from aggregator.stream_order import StreamOrder, acknowledgements
@@ -119,16 +120,23 @@ class Historian:
         now_us = self._now_us()
         batches: dict[tuple[str, int], list[Numbered]] = {}
         refused: list[Refused] = []
+        said: list[GatewayStatus] = []
         with writing(self._engine) as connection:
             for one in arrived:
                 if isinstance(one.message, RecordBatch):
                     batches.setdefault((one.message.gateway, one.message.boot), []).extend(one.message.records)
                 elif isinstance(one.message, GatewayStatus):
                     self._write_status(connection, one.message, retained=one.retained, now_us=now_us)
+                    if not one.retained and one.message.outbox_first:
+                        said.append(one.message)
                 else:
                     refused.append(one.message)
             for (gateway, boot), records in batches.items():
                 self._write_records(connection, gateway, boot, records, now_us=now_us)
+            for status in said:  # after the records: what came with it is not lost
+                stream = self._stream(connection, status.gateway, status.boot)
+                if tell_lost(connection, stream, status, now_us=now_us):
+                    _write_stream(connection, status.gateway, status.boot, stream, stored=0, duplicates=0)
             self._plant.write(connection)
             write_refused(connection, refused, keep_rows=self._dead_letter_rows, now_us=now_us)
         return [ack for (gateway, boot), records in batches.items() for ack in self._acks(gateway, boot, records)]

@@ -7,7 +7,8 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Protocol
+from queue import SimpleQueue
+from typing import TYPE_CHECKING, Protocol
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Engine
@@ -16,7 +17,10 @@ from aggregator.database import may_pass, open_current
 from aggregator.errors import PartFailed
 from aggregator.historian import Historian
 from aggregator.key_list import WatchedKeys
+from aggregator.meters import MeteredHistorian, Meters
+from aggregator.outside import Connected, Outside
 from aggregator.recorder import Recorder
+from aggregator.reload import TakesSettings, reload
 from aggregator.requests_desk import RequestsDesk
 from aggregator.settings import AggregatorSettings
 from schemas.errors import ReleaseRejected
@@ -26,10 +30,14 @@ from schemas.settings import describe
 from schemas.signing import KeyRing, Signer
 from schemas.supervision import notify, watchdog_interval_s
 
+if TYPE_CHECKING:
+    from aggregator.learning.service import Learning
+
 log = logging.getLogger(__name__)
 
 BUILTIN = "builtin_release"  # a folder of the gateway agent
 LOOK_S = 0.5  # how often the parts are looked at, and the list of keys
+LIVE_EVERY_S = 2.0  # how often is written down what `status` beside us cannot know
 
 
 class Part(Protocol):
@@ -115,6 +123,10 @@ class Service:
 
     def __init__(self, settings: AggregatorSettings, *, now_us: Callable[[], int] = lambda: time.time_ns() // 1000):
         self._settings = settings
+        self._meters = Meters()
+        self._historian: Historian | None = None
+        self._recorder: Recorder | None = None
+        self._learning: Learning | None = None
         self.engine: Engine = open_current(settings.database)
         self._signer = Signer.load(settings.signing_key_file)
         self._keys = WatchedKeys(settings.keys_file)
@@ -123,11 +135,18 @@ class Service:
             self._add_site_parts(now_us)
         if settings.learning.enabled:
             self._add_learning()
+        links: dict[str, Connected] = {}
+        if self._recorder is not None:
+            links["historian"] = self._recorder.link
+        if self._learning is not None:
+            links["learning"] = self._learning.carrier
+        self.outside = Outside(settings, self._keys, self._recorder, links, self.parts, self._meters, now_us)
 
     def _add_site_parts(self, now_us: Callable[[], int]) -> None:
         settings = self._settings
-        historian = Historian(
+        historian = MeteredHistorian(
             self.engine,
+            self._meters,
             now_us=now_us,
             offline_after_s=settings.offline_after_s,
             dead_letter_rows=settings.historian.dead_letter_rows,
@@ -145,6 +164,7 @@ class Service:
             now_s=time.monotonic,
             new_id=lambda: secrets.token_hex(16),
         )
+        self._historian, self._recorder = historian, recorder
         self.parts["historian"] = recorder
         self.parts["requests_desk"] = Desk(desk, poll_s=settings.desk.poll_s)
 
@@ -152,15 +172,36 @@ class Service:
         from aggregator.learning.service import Learning
 
         first = first_release(self._settings, self._keys)
-        self.parts["learning"] = Learning(self._settings, self.engine, self._signer, self._keys, first=first)
+        self._learning = Learning(self._settings, self.engine, self._signer, self._keys, first=first)
+        self.parts["learning"] = self._learning
+
+    def listen(self) -> None:
+        """Show ourselves, where the settings want that.
+
+        Raises:
+            SecretMissing: The token cannot be read; nothing is shown.
+        """
+        try:
+            self.outside.listen(self._settings.observe)
+        except OSError as error:  # records matter more than their figures; a reload tries again
+            event(log, logging.ERROR, "observe_cannot_listen", host=self._settings.observe.host,
+                  port=self._settings.observe.port, text=f"{error}; set another observe.port and reload")  # fmt: skip
 
     def start(self) -> None:
         """Start every part."""
         for part in self.parts.values():
             part.start()
 
+    def reload(self, read_again: Callable[[], AggregatorSettings]) -> None:
+        """Take over what has changed in the settings, as far as that can be while running."""
+        parts: list[TakesSettings] = [part for part in (self._recorder, self._learning) if part is not None]
+        self._settings = reload(
+            self._settings, read_again, outside=self.outside, historian=self._historian, parts=parts
+        )
+
     def stop(self) -> None:
         """Stop every part, last first, and close the database."""
+        self.outside.stop()
         for name, part in reversed(self.parts.items()):
             try:
                 part.stop()
@@ -180,8 +221,17 @@ class Service:
                 raise PartFailed(f"{name} has ended by itself; the lines above say why")
 
 
-def run(settings: AggregatorSettings, *, stop: threading.Event) -> int:
+def run(
+    settings: AggregatorSettings, *, stop: threading.Event, again: "SimpleQueue[None]",
+    read_again: Callable[[], AggregatorSettings],
+) -> int:  # fmt: skip
     """Run an aggregator until told to stop.
+
+    Args:
+        settings: As they are now.
+        stop: When set, everything ends.
+        again: When something is put in, settings are read again; a signal handler may.
+        read_again: Reads them.
 
     Returns:
         The exit code: 1 when a part failed, so that the supervisor starts everything again.
@@ -191,13 +241,23 @@ def run(settings: AggregatorSettings, *, stop: threading.Event) -> int:
     """
     event(log, logging.INFO, "starting", role=settings.role, who=settings.name, settings=describe(settings))
     service = Service(settings)
+    service.listen()
     watchdog_s = watchdog_interval_s()
     try:
         service.start()
         notify(f"READY=1\nSTATUS={settings.role} {settings.name}: {', '.join(service.parts) or 'nothing to do'}")
         event(log, logging.INFO, "ready", role=settings.role, who=settings.name, parts=list(service.parts))
+        written_s = -LIVE_EVERY_S
         while not stop.wait(min(LOOK_S, watchdog_s or LOOK_S)):
             service.look()
+            if not again.empty():
+                again.get()
+                notify("RELOADING=1")
+                service.reload(read_again)
+                notify("READY=1")
+            if time.monotonic() - written_s >= LIVE_EVERY_S:
+                written_s = time.monotonic()
+                service.outside.write_live()
             notify("WATCHDOG=1")
     except PartFailed as error:
         event(log, logging.ERROR, "part_failed", problem=str(error))

@@ -8,7 +8,7 @@ from pydantic import Field, model_validator
 from schemas.database import sqlite_url
 from schemas.nameplate import Nameplate
 from schemas.names import Name
-from schemas.settings import BrokerSettings, Settings, is_loopback
+from schemas.settings import BrokerSettings, ObserveSettings, Settings, is_loopback
 
 Role = Literal["site", "enterprise"]
 
@@ -96,6 +96,7 @@ class AggregatorSettings(Settings):
     uplink: UplinkSettings | None = None
     historian: HistorianSettings = HistorianSettings()
     desk: DeskSettings = DeskSettings()
+    observe: ObserveSettings = ObserveSettings()
     offline_after_s: float = Field(default=60.0, ge=1.0, description="Silence until a gateway counts as away.")
     log_level: str = Field(default="INFO", pattern="^(DEBUG|INFO|WARNING|ERROR)$")
     machines: tuple[Nameplate, ...] = Field(default=(), description="What the dashboard shows beside a machine.")
@@ -104,6 +105,16 @@ class AggregatorSettings(Settings):
     def database(self) -> str:
         """The URL of the database in use."""
         return self.database_url or sqlite_url(self.folder / f"{self.role}.db")
+
+    @property
+    def lock_file(self) -> Path:
+        """What a running aggregator holds locked."""
+        return self.folder / f"{self.role}.lock"
+
+    @property
+    def live_file(self) -> Path:
+        """Where a running aggregator leaves what only it knows, for `status` beside it."""
+        return self.folder / f"{self.role}-live.json"
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:

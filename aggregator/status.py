@@ -1,5 +1,12 @@
-"""This file knows what an aggregator says of itself on the command line, read from its database alone."""
+"""This file knows what an aggregator says of itself on the command line: its database, and what it last wrote down.
 
+Metrics are the same, with `live` as of now (`aggregator/figures.py`).
+"""
+
+import json
+import time
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
@@ -7,6 +14,7 @@ from sqlalchemy.engine import Connection, Engine
 
 from schemas.site_tables import (
     dead_letter_count,
+    gap,
     gateway,
     health,
     learning_round,
@@ -16,10 +24,42 @@ from schemas.site_tables import (
     uplink,
 )
 
+Live = dict[str, Any]
+"""What only a running aggregator knows; the keys are those of `NOTHING_LIVE`."""
 
-def read_status(engine: Engine) -> dict[str, Any]:
+NOTHING_LIVE: Live = {
+    "said_at_us": 0,
+    "links": {},
+    "reconnects": {},
+    "queue": 0,
+    "queue_limit": 0,
+    "database_away": 0,
+    "messages": 0,
+    "memory_bytes": 0,
+    "log_lines_not_written": 0,
+}
+
+
+def _wall_clock_us() -> int:
+    return time.time_ns() // 1000
+
+
+def read_live(file: Path) -> Live:
+    """What a running aggregator has left in its file; empty when there is none, or a newer program wrote it."""
+    try:
+        live = json.loads(file.read_text())
+    except (OSError, ValueError):
+        return {}
+    return live if isinstance(live, dict) else {}
+
+
+def read_status(
+    engine: Engine, live: Live | None = None, *, now_us: Callable[[], int] = _wall_clock_us
+) -> dict[str, Any]:
     """Gather the state of a site or an enterprise; works beside a running aggregator."""
+    asked_at_us = now_us()
     with engine.connect() as connection:
+        gateways = connection.execute(sa.select(gateway).order_by(gateway.c.gateway)).all()
         return {
             "windows": {
                 "stored": connection.execute(sa.select(sa.func.count()).select_from(health)).scalar_one(),
@@ -27,9 +67,14 @@ def read_status(engine: Engine) -> dict[str, Any]:
                     sa.select(sa.func.coalesce(sa.func.sum(uplink.c.duplicates), 0))
                 ).scalar_one(),
             },
-            "gateways": {
-                row.gateway: {"last_seq": row.last_sequence, "online": bool(row.online)}
-                for row in connection.execute(sa.select(gateway).order_by(gateway.c.gateway))
+            "gateways": {row.gateway: {"last_seq": row.last_sequence, "online": bool(row.online)} for row in gateways},
+            "given_up": int(
+                connection.execute(sa.select(sa.func.coalesce(sa.func.sum(gap.c["count"]), 0))).scalar_one()
+            ),
+            "gateways_seen_s": {
+                row.gateway: max(0.0, round((asked_at_us - row.last_seen_us) / 1e6, 3))
+                for row in gateways
+                if row.last_seen_us is not None
             },
             "rounds": _rounds(connection),
             "release": _release(connection),
@@ -42,6 +87,7 @@ def read_status(engine: Engine) -> dict[str, Any]:
                 row.reason: row.count
                 for row in connection.execute(sa.select(dead_letter_count).order_by(dead_letter_count.c.reason))
             },
+            "live": NOTHING_LIVE | (live or {}),
         }
 
 

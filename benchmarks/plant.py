@@ -2,6 +2,7 @@
 
 import contextlib
 import shutil
+import signal
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -47,6 +48,16 @@ class Bench:
     def wait(self, what: str, holds: Callable[[], bool], within_s: float) -> None:
         """Wait until something holds, with every process alive."""
         wait_until(what, holds, within_s=within_s, processes=self.processes, tick=lambda: time.sleep(0.1))
+
+    @contextlib.contextmanager
+    def site_elsewhere(self) -> Iterator[None]:
+        """The site's work takes none of this machine meanwhile: in a plant it is another one."""
+        aggregator = next(one for one in self.processes.running if one.name == "aggregator").process
+        aggregator.send_signal(signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            aggregator.send_signal(signal.SIGCONT)
 
     def gateway_memory_mb(self, field: str) -> float:
         """`VmRSS` (now) or `VmHWM` (ever) of the gateway agent."""
@@ -129,3 +140,13 @@ def _gateway_settings(port: int, by: ServedBy, machines: int, *, learns: bool) -
         ],
     }  # fmt: skip
     return toml_text(table)
+
+
+def how_to_reach(bench: Bench) -> list[str]:
+    """What `mosquitto_sub` needs to reach the broker with the gateway's own right to read."""
+    folder, broker = bench.gateway_folder, bench.sensors_broker
+    where = ["-h", broker.host, "-p", str(broker.port)]
+    if bench.by == "mosquitto":
+        return [*where, "--cafile", str(folder / "ca.crt"), "--cert", str(folder / "gateway.crt"),
+                "--key", str(folder / "gateway.key")]  # fmt: skip
+    return [*where, "-u", GATEWAY, "-P", Path(folder / "password").read_text().strip()]

@@ -10,7 +10,7 @@ import argparse  # noqa: E402
 from collections.abc import Callable, Sequence  # noqa: E402
 from pathlib import Path  # noqa: E402
 
-from benchmarks import ingest_path, kernel, verdict_cost  # noqa: E402
+from benchmarks import ingest_path, kernel, receiving, verdict_cost  # noqa: E402
 from benchmarks.figures import Figure, table, write_figures  # noqa: E402
 from gateway_agent.memory import tune_allocator  # noqa: E402
 
@@ -21,7 +21,9 @@ BENCHMARKS: dict[str, Callable[[], Figure]] = {
         kernel.kernel_ratio_to_fft,
         ingest_path.latency_end_of_capture_to_score,
         ingest_path.path_ratio_to_mosquitto_sub,
+        ingest_path.path_ratio_to_straightforward,
         ingest_path.gateway_resident_mb,
+        *receiving.FIGURES,
         verdict_cost.features_and_score_ms,
         verdict_cost.diagnosis_ms,
         verdict_cost.release_kb,

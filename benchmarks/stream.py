@@ -9,7 +9,8 @@ import numpy as np
 
 from benchmarks.plant import GATEWAY, SENSORS, SITE
 from schemas.capture import Capture, CaptureFlag, encode_capture
-from schemas.link import Link, Received
+from schemas.fast_link import FastLink
+from schemas.link import Received
 from schemas.messages import CaptureAck, decode
 from schemas.settings import BrokerSettings
 from schemas.topics import CAPTURE, CAPTURE_ACK
@@ -33,7 +34,7 @@ class Stream:
     broker: BrokerSettings
     points: int
     latencies_s: list[float] = field(default_factory=list)
-    _link: Link = field(init=False)
+    _link: FastLink = field(init=False)
     _sent_at_s: dict[tuple[str, int], float] = field(default_factory=dict)
     _through: dict[str, int] = field(default_factory=dict)
     _next: dict[str, int] = field(default_factory=dict)
@@ -44,8 +45,8 @@ class Stream:
         """Make the waveforms and connect."""
         chance = np.random.default_rng(SEED)
         self._waves = [[_wave(chance) for _ in range(DIFFERENT)] for _ in range(self.points)]
-        self._link = Link(
-            self.broker, SENSORS, on_message=self._acknowledged,
+        self._link = FastLink(
+            self.broker, SENSORS, on_messages=self._acknowledged,
             subscriptions=[(CAPTURE_ACK.filter(site=SITE, gateway=GATEWAY), 1)], max_in_flight=400,
         )  # fmt: skip
         self._link.start()
@@ -68,11 +69,11 @@ class Stream:
         Returns:
             When the first went out, by the monotonic clock.
         """
+        captures = list(self._captures(count)) if per_second is None else self._captures(count)
         began_s = time.monotonic()
-        for number, (point, topic, payload) in enumerate(self._captures(count)):
+        for number, (topic, payload, key) in enumerate(captures):
             if per_second is not None:
                 time.sleep(max(0.0, began_s + number / per_second - time.monotonic()))
-            key = (point, self._next[point] - 1)
             with self._changed:
                 if ahead is not None:
                     self._changed.wait_for(lambda: len(self._sent_at_s) < ahead, PATIENCE_S)
@@ -89,7 +90,7 @@ class Stream:
                 raise TimeoutError(f"{len(self._sent_at_s)} captures are not stored after {within_s:.0f} s")
         return time.monotonic()
 
-    def _captures(self, count: int) -> Iterator[tuple[str, str, bytes]]:
+    def _captures(self, count: int) -> Iterator[tuple[str, bytes, tuple[str, int]]]:
         for number in range(count):
             machine = f"m-{number % self.points:02d}"
             point = f"{machine}/{POSITION}"
@@ -101,18 +102,19 @@ class Stream:
                 range_g=16.0, rpm=1480.0, flags=CaptureFlag.KEPT_UNTIL_ACK,
             )  # fmt: skip
             topic = CAPTURE.path(site=SITE, gateway=GATEWAY, machine=machine, position=POSITION)
-            yield point, topic, encode_capture(capture)
+            yield topic, encode_capture(capture), (point, sequence)
 
-    def _acknowledged(self, received: Received) -> None:
+    def _acknowledged(self, handful: list[Received]) -> None:
         now_s = time.monotonic()
-        ack = decode(CaptureAck, received.payload)
         with self._changed:
-            for sequence in range(self._through.get(ack.point, -1) + 1, ack.through + 1):
-                sent_s = self._sent_at_s.pop((ack.point, sequence), None)
-                if sent_s is not None:
-                    self.latencies_s.append(now_s - sent_s)
-            self._through[ack.point] = max(self._through.get(ack.point, -1), ack.through)
+            for ack in (decode(CaptureAck, received.payload) for received in handful):
+                for sequence in range(self._through.get(ack.point, -1) + 1, ack.through + 1):
+                    sent_s = self._sent_at_s.pop((ack.point, sequence), None)
+                    if sent_s is not None:
+                        self.latencies_s.append(now_s - sent_s)
+                self._through[ack.point] = max(self._through.get(ack.point, -1), ack.through)
             self._changed.notify_all()
+        self._link.acknowledge_all(handful)
 
 
 def _wave(chance: np.random.Generator) -> np.ndarray[tuple[int, int], np.dtype[np.int16]]:

@@ -49,6 +49,12 @@ def growth_decades(difference_decades: FloatArray) -> FloatArray:
     return grown
 
 
+def _bounded(values: FloatArray, low: FloatArray | float, high: FloatArray | float) -> FloatArray:
+    """`np.clip` in place, without its detour through Python: it is called several times a capture."""
+    np.minimum(values, high, out=values)
+    return np.maximum(values, low, out=values)
+
+
 def expected_variance(prior: HealthyPrior, sample_rate_hz: float, samples: int) -> FloatArray:
     """Variance of each detection feature between healthy captures, decades², shape (DETECTION_COUNT,)."""
     variance: FloatArray = prior.variance_ratio * estimation_scatter_decades(sample_rate_hz, samples) ** 2
@@ -61,7 +67,7 @@ Detector = Callable[[FloatArray], float]
 
 def score_of(z: FloatArray) -> float:
     """Weighted mean square of standardised features (channels, F), mean over the axes; about 1 when healthy."""
-    return float(((z * z) @ WEIGHTS).mean())
+    return float(((z * z) @ WEIGHTS).sum() / len(z))
 
 
 @dataclass(slots=True, eq=False)
@@ -111,14 +117,14 @@ class Baseline:
         """Distance of captures (..., channels, F) in spreads, clipped; the mean's own uncertainty counts as spread."""
         spread = np.sqrt(self.variance * (1.0 + 1.0 / self.weight) + RESOLUTION_DECADES**2)
         z = growth_decades(features - self.mean) / spread
-        return np.clip(z, -CLIP_SPREADS, CLIP_SPREADS, out=z)
+        return _bounded(z, -CLIP_SPREADS, CLIP_SPREADS)
 
     def follow(self, features: FloatArray) -> None:
         """Take in one capture (channels, F) that was judged healthy beyond doubt."""
         believed = STEP_SPREADS * np.sqrt(self.variance * (1.0 + 1.0 / self.weight))
-        step = np.clip(growth_decades(features - self.mean), -believed, believed)
+        step = _bounded(growth_decades(features - self.mean), -believed, believed)
         share = np.maximum(1.0 / (self.weight + 1.0), FASTEST_SHARE)
-        self.mean = np.clip(self.mean + share * step, self.anchor - self.reach, self.anchor + self.reach)
+        self.mean = _bounded(self.mean + share * step, self.anchor - self.reach, self.anchor + self.reach)
         self.weight = np.minimum(self.weight + 1.0, 1.0 / FASTEST_SHARE)
         self.squares = self.squares + step * step * (1.0 - share)
         self.freedom += 1.0

@@ -9,7 +9,11 @@ URGENT, NORMAL, BULK = 0, 1, 2
 """Order in the outbox: alarms and answers, then health, then evidence."""
 
 DUPLICATES, GAPS = "captures_duplicate", "captures_gap"
-DEAD_PREFIX = "dead:"
+ACKNOWLEDGED_EARLY = "fragments_acknowledged_early"  # before their capture was whole, for want of room in the window
+DEAD_PREFIX, CONTROL_REFUSED_PREFIX = "dead:", "control_refused:"
+GIVEN_UP_SUFFIX = "_left"
+RECORDS_LEFT = "records_left"
+AGAIN_TAKEN, AGAIN_REFUSED = "dead_letters_again_taken", "dead_letters_again_refused"
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +44,15 @@ class DeadLetter:
     at_us: int
 
 
+@dataclass(frozen=True, slots=True)
+class LetterAnswer:
+    """What became of a dead letter that was given in again: taken where there is no reason, else refused anew."""
+
+    letter: int
+    reason: str = ""
+    text: str = ""
+
+
 @dataclass(slots=True)
 class Batch:
     """Everything that one commit makes true at once."""
@@ -51,10 +64,22 @@ class Batch:
     dead_letters: list[DeadLetter] = field(default_factory=list)
     counts: Counter[str] = field(default_factory=Counter)
     commands_done: list[str] = field(default_factory=list)
+    letter_answers: list[LetterAnswer] = field(default_factory=list)
 
     @property
     def empty(self) -> bool:
         """Whether there is nothing to commit."""
         return not (
-            self.captures or self.records or self.point_states or self.dead_letters or self.counts or self.commands_done
-        )
+            self.captures or self.records or self.point_states or self.dead_letters or self.counts
+            or self.commands_done or self.letter_answers
+        )  # fmt: skip
+
+    def take_over(self, other: "Batch") -> None:
+        """Make true with this what another would have made."""
+        self.captures += other.captures
+        self.records += other.records
+        self.point_states |= other.point_states
+        self.dead_letters += other.dead_letters
+        self.counts.update(other.counts)  # not +=, which drops what is below zero: a hole that was filled
+        self.commands_done += other.commands_done
+        self.letter_answers += other.letter_answers

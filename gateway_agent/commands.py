@@ -5,10 +5,11 @@ import logging
 from gateway_agent.batch import BULK, URGENT, Batch
 from gateway_agent.errors import StoreError
 from gateway_agent.judge import Judge
+from gateway_agent.point_monitor import assess
 from gateway_agent.release_shelf import ReleaseShelf
 from gateway_agent.store import Store
 from schemas.capture import decode_capture
-from schemas.errors import ReleaseRejected
+from schemas.errors import CaptureRejected, ReleaseRejected
 from schemas.logs import event
 from schemas.messages import Command, CommandResult, Record
 
@@ -46,6 +47,8 @@ class CommandDesk:
             raise LookupError(f"point {command.point} is not known here; it has sent nothing yet")
         if command.action == "request_evidence":
             return self._evidence(command, judge, batch)
+        if command.action == "label":
+            self._store.pin_newest(command.point, f"label {command.label} by {command.actor}", now_us=batch.now_us)
         monitor = judge.monitors[command.point]
         records: list[Record] = []
         match command.action:
@@ -77,9 +80,12 @@ class CommandDesk:
         raw = self._store.raw_capture(command.point, *newest) if newest else None
         if raw is None:
             raise LookupError("no raw capture of this point is kept any more")
-        capture = decode_capture(raw)
+        try:
+            capture = decode_capture(raw)
+        except CaptureRejected as error:
+            raise LookupError("this sensor sends single values: there is no spectrum behind them") from error
         monitor = judge.monitors[command.point]
-        quality = monitor.assess(capture)
+        quality = assess(capture, monitor.plate.rpm)
         if not quality.ok:
             raise LookupError(f"the newest capture shows a sensor that is {quality.verdict}: {quality.detail}")
         found = monitor.diagnose_capture(capture)

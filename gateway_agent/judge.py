@@ -4,7 +4,7 @@ The live path and the back-test both run through here. No I/O: the store is aske
 handed to the caller to commit.
 """
 
-from collections import Counter, OrderedDict
+from collections import Counter, OrderedDict, deque
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
@@ -13,9 +13,10 @@ from numpy.typing import NDArray
 
 from gateway_agent.baseline import Rows
 from gateway_agent.batch import BULK, DUPLICATES, GAPS, NORMAL, URGENT, Batch, CaptureRow
+from gateway_agent.foreign.reading_judge import conclude_reading
 from gateway_agent.intake import Taken
 from gateway_agent.label_knowledge import LabelKnowledge, LabelSums
-from gateway_agent.point_monitor import Outcome, PointMonitor, Seen
+from gateway_agent.point_monitor import Outcome, PointMonitor, Seen, assess
 from gateway_agent.scoring import Model, StatisticalFallback
 from gateway_agent.settings import GatewaySettings
 from gateway_agent.stream_order import StreamOrder
@@ -31,6 +32,8 @@ from vibration.errors import VibrationError
 from vibration.features import MODEL_FEATURES, FeatureKernel
 
 BOOTS_KEPT = 4  # of one sensor whose captures may still come; an older one's are looked up in the store
+# Messages without a counter, and times each was said: more than can be on their way to the store.
+UNCOUNTED_KEPT, REPETITIONS_KEPT = 4096, 16
 KERNELS_KEPT = 16  # workspaces of capture shapes in use; a plant has a handful
 
 Known = Callable[[Iterable[tuple[str, int, int]]], set[tuple[str, int, int]]]
@@ -102,6 +105,7 @@ class Judge:
         self._orders = {plate.machine: bearing_orders(plate) for plate in settings.machines}
         self._kernels: dict[tuple[float, int, int], FeatureKernel] = {}
         self._streams: dict[str, OrderedDict[int, StreamOrder]] = {}
+        self._uncounted: OrderedDict[tuple[str, int], deque[int]] = OrderedDict()
         self.monitors: dict[str, PointMonitor] = {}
         self.model: Model = StatisticalFallback() if model is None else model
 
@@ -118,6 +122,21 @@ class Judge:
             self.monitors[point] = monitor
         return monitor
 
+    def use_settings(self, settings: GatewaySettings) -> None:
+        """Judge by changed nameplates and alarm settings from the next capture on; what points have learnt stays.
+
+        Raises:
+            SettingsError: A bearing is not known; nothing has changed.
+        """
+        self._orders = {plate.machine: bearing_orders(plate) for plate in settings.machines}
+        self._plates = {plate.machine: plate for plate in settings.machines}
+        self._settings = settings
+        for monitor in self.monitors.values():
+            machine = machine_of(monitor.point)
+            monitor.plate = self._plates.get(machine) or Nameplate(machine=machine)
+            monitor.orders = self._orders.get(machine)
+            monitor.alarm.settings = settings.alarm
+
     def use_model(self, model: Model) -> None:
         """Score with another model from now on; every limit is calibrated anew."""
         self.model = model
@@ -133,13 +152,44 @@ class Judge:
 
     def process(self, items: Sequence[Taken], *, now_us: int, diagnose_always: bool = False) -> Judged:
         """Judge captures in the order they came."""
+        return self.conclude(items, self.look(items), now_us=now_us, diagnose_always=diagnose_always)
+
+    def look(self, items: Sequence[Taken]) -> list[Seen | None]:
+        """Describe captures: features and quality; None for readings, which have neither.
+
+        Needs nothing of what points have learnt, so it may run in another thread while earlier captures are concluded;
+        in one at a time.
+        """
+        groups: dict[tuple[float, int, int], list[int]] = {}
+        for index, taken in enumerate(items):
+            if taken.reading is None:
+                c = taken.capture
+                groups.setdefault((c.sample_rate_hz, c.samples, c.channels), []).append(index)
+        seen: list[Seen | None] = [None] * len(items)
+        for shape, indices in groups.items():
+            kernel = self.kernel(*shape)
+            captures = [items[i].capture for i in indices]
+            features = kernel.run([c.counts for c in captures], np.stack([c.scale_g for c in captures]))
+            detection = detection_features(features[:, :, MODEL_FEATURES])
+            for row, index in enumerate(indices):
+                plate = self._plates.get(machine_of(items[index].point))
+                quality = assess(captures[row], plate.rpm if plate is not None else None)
+                seen[index] = Seen(captures[row], features[row], detection[row], kernel, quality)
+        return seen
+
+    def conclude(
+        self, items: Sequence[Taken], seen: Sequence[Seen | None], *, now_us: int, diagnose_always: bool = False
+    ) -> Judged:
+        """Judge captures in the order they came, by what `look` found of each."""
         judged = Judged(Batch(now_us))
-        fresh = self._order(items, judged)
-        seen = self._look(fresh)
         changed: set[str] = set()
-        for taken, one in zip(fresh, seen, strict=True):
+        for taken, one in self._order(items, seen, judged):
             monitor = self.monitor(taken.point)
-            outcome = monitor.conclude(one, now_us=now_us, diagnose_always=diagnose_always)
+            if taken.reading is not None:
+                outcome = conclude_reading(monitor, taken.capture, taken.reading, now_us=now_us)
+            else:
+                assert one is not None
+                outcome = monitor.conclude(one, now_us=now_us, diagnose_always=diagnose_always)
             judged.verdicts.append(Verdict(taken, outcome))
             self._keep(judged.batch, taken, one, outcome)
             if outcome.healthy_rows is not None:
@@ -162,13 +212,22 @@ class Judge:
             )
         return kernel
 
-    def _order(self, items: Sequence[Taken], judged: Judged) -> list[Taken]:
-        fresh: list[Taken] = []
+    def _order(
+        self, items: Sequence[Taken], seen: Sequence[Seen | None], judged: Judged
+    ) -> list[tuple[Taken, Seen | None]]:
+        """What was not here before."""
+        fresh: list[tuple[Taken, Seen | None]] = []
         here: set[tuple[str, int, int]] = set()
         counts: Counter[str] = judged.batch.counts
-        for taken in items:
+        for taken, one in zip(items, seen, strict=True):
             capture = taken.capture
             key = (taken.point, capture.boot, capture.sequence)
+            if taken.same_within_s is not None:
+                if self._said_before(taken, taken.same_within_s):
+                    counts[DUPLICATES] += 1
+                else:
+                    fresh.append((taken, one))
+                continue
             stream = self._stream(taken.point, capture.boot)
             kept = bool(capture.flags & CaptureFlag.KEPT_UNTIL_ACK)
             arrival = stream.arrive(capture.sequence, kept_until_ack=kept)
@@ -180,8 +239,21 @@ class Judge:
             here.add(key)
             if arrival.missing:
                 counts[GAPS] += arrival.missing
-            fresh.append(taken)
+            fresh.append((taken, one))
         return fresh
+
+    def _said_before(self, taken: Taken, within_s: float) -> bool:
+        """Of a sensor without a counter: its boot names the message, its sequence when in s it came."""
+        name, at_s = (taken.point, taken.capture.boot), taken.capture.sequence
+        just_said = self._uncounted.setdefault(name, deque(maxlen=REPETITIONS_KEPT))
+        self._uncounted.move_to_end(name)
+        if len(self._uncounted) > UNCOUNTED_KEPT:
+            self._uncounted.popitem(last=False)
+        known = {*just_said, *self._recall(*name), *(key[2] for key in self._known([(*name, at_s)]))}
+        if any(abs(at_s - before_s) < within_s for before_s in known):
+            return True
+        just_said.append(at_s)
+        return False
 
     def _stream(self, point: str, boot: int) -> StreamOrder:
         boots = self._streams.setdefault(point, OrderedDict())
@@ -192,33 +264,17 @@ class Judge:
         boots.move_to_end(boot)
         return boots[boot]
 
-    def _look(self, fresh: Sequence[Taken]) -> list[Seen]:
-        groups: dict[tuple[float, int, int], list[int]] = {}
-        for index, taken in enumerate(fresh):
-            c = taken.capture
-            groups.setdefault((c.sample_rate_hz, c.samples, c.channels), []).append(index)
-        seen: dict[int, Seen] = {}
-        for shape, indices in groups.items():
-            kernel = self.kernel(*shape)
-            captures = [fresh[i].capture for i in indices]
-            features = kernel.run([c.counts for c in captures], np.stack([c.scale_g for c in captures]))
-            detection = detection_features(features[:, :, MODEL_FEATURES])
-            for row, index in enumerate(indices):
-                capture = captures[row]
-                quality = self.monitor(fresh[index].point).assess(capture)
-                seen[index] = Seen(capture, features[row], detection[row], kernel, quality)
-        return [seen[i] for i in range(len(fresh))]
-
     @staticmethod
-    def _keep(batch: Batch, taken: Taken, one: Seen, outcome: Outcome) -> None:
+    def _keep(batch: Batch, taken: Taken, one: Seen | None, outcome: Outcome) -> None:
         capture = taken.capture
-        features: NDArray[np.float32] = one.features[:, MODEL_FEATURES]
+        features: NDArray[np.float32] | None = None if one is None else one.features[:, MODEL_FEATURES]
         health = outcome.health
         batch.captures.append(
             CaptureRow(
                 taken.point, capture.boot, capture.sequence, capture.measured_at_us, taken.received_at_us,
                 health.quality, outcome.healthy_rows is not None, health.score,
-                np.ascontiguousarray(features).tobytes() if np.isfinite(features).all() else None,
+                np.ascontiguousarray(features).tobytes()
+                if features is not None and np.isfinite(features).all() else None,
                 encode(health).decode(), taken.raw,
             )
         )  # fmt: skip

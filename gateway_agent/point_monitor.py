@@ -5,6 +5,7 @@ Pure: captures in, records out. Blocks of ISO 13374: data manipulation comes in 
 point has learnt is in `commissioned`.
 """
 
+import math
 from collections import deque
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -48,7 +49,7 @@ STOPPED_SHARE = 0.03  # of the healthy RMS on every axis: a machine at rest, not
 STOPPED_SHARE_TOLD = 0.5
 STATE_VERSION = 2
 UPPER_BANDS = slice(24, 32)  # of the narrow ones: where a loose sensor loses first
-DUMP_EVERY = 20  # captures followed until the baseline is written again: what a crash loses is a drift's beginning
+DUMP_EVERY = 50  # captures followed until the baseline is written again: what a crash loses is a drift's beginning
 RECALIBRATE_EVERY = 5  # learnt captures, for the provisional score while learning
 LOOK_EVERY = 5  # captures of a standing alarm: a diagnosis costs fifty times what a score costs
 QUALITY_HOLD = 3  # captures of the same bad quality until the sensor itself is reported
@@ -123,6 +124,7 @@ class PointMonitor:
         learns: Whether captures may still teach what healthy is; a back-test without commissioning says no.
         labelled: What people's labels of this point's alarms have taught.
         knowledge: What labels of all points taught; None while there are none.
+        judged_by: What judges a sensor of single values, of which nothing is learnt; empty for one of captures.
     """
 
     point: str
@@ -139,6 +141,7 @@ class PointMonitor:
     knowledge: LabelKnowledge | None = None
     captures: int = 0
     quality: str = "ok"
+    judged_by: str = ""
     _bad_run: deque[str] = field(default_factory=lambda: deque(maxlen=QUALITY_HOLD))
     _notified: str = "ok"
     _mounting: MountingWatch = field(default_factory=MountingWatch)
@@ -162,7 +165,7 @@ class PointMonitor:
         """Whether the point is still learning, ready, or its sensor in doubt."""
         if self._notified not in _NO_FAULT_OF_THE_SENSOR:
             return "suspect"
-        return "ready" if self.ready else "learning"
+        return "ready" if self.ready or self.judged_by else "learning"
 
     @property
     def ready(self) -> bool:
@@ -182,16 +185,7 @@ class PointMonitor:
     @property
     def learning_share(self) -> float:
         """How much of the commissioning is done, 0 to 1."""
-        return min(1.0, self.healthy.count / self.commissioning.captures)
-
-    def assess(self, capture: Capture) -> Quality:
-        """Say whether a capture can be believed."""
-        full_scale = float(capture.range_g / capture.scale_g.max()) if np.isfinite(capture.range_g) else None
-        rpm = self._rpm(capture)
-        return assess_quality(
-            capture.counts, sample_rate_hz=capture.sample_rate_hz, full_scale_counts=full_scale,
-            shaft_speed_hz=rpm / 60.0 if rpm else None,
-        )  # fmt: skip
+        return 1.0 if self.judged_by else min(1.0, self.healthy.count / self.commissioning.captures)
 
     def rows_of(self, features: Rows) -> Rows:
         """Standardise the model features (channels, F) of a stored healthy capture as training rows."""
@@ -297,7 +291,7 @@ class PointMonitor:
         healthy, blobs = self.healthy.dump()
         meta: dict[str, Any] = {
             "version": STATE_VERSION, "captures": self.captures, "quality": self.quality, "notified": self._notified,
-            "alarm": self.alarm.dump(), "steady": self._mounting.dump(),
+            "judged_by": self.judged_by, "alarm": self.alarm.dump(), "steady": self._mounting.dump(),
             "fault": [self._fault_seen, self._since_fault],
             "prognosis": None if self.prognosis is None else self.prognosis.dump(),
             **healthy,
@@ -311,6 +305,7 @@ class PointMonitor:
         """Continue from what `dump` gave; what an older version left is calibrated again from its captures."""
         meta, blobs = unpack(state)
         self.captures, self.quality, self._notified = meta["captures"], meta["quality"], meta["notified"]
+        self.judged_by = meta.get("judged_by", "")
         self.alarm = AlarmLogic.load(self.alarm.settings, meta["alarm"])
         if meta["version"] < STATE_VERSION:
             self.healthy = Commissioned.load_first(meta, blobs)
@@ -437,7 +432,7 @@ class PointMonitor:
         if self.shape != _shape(seen):
             return False
         usual = self.healthy.states.states[0].baseline.mean[:, UPPER_BANDS]
-        return bool(((seen.detection[:, UPPER_BANDS] - usual).mean(axis=1) < -1.0).any())
+        return bool((seen.detection[:, UPPER_BANDS] - usual).sum(axis=1).min() < -1.0 * usual.shape[1])
 
     def _learn(self, seen: Seen) -> None:
         capture = seen.capture
@@ -489,9 +484,7 @@ class PointMonitor:
         return float(self.model.score(model_rows(z))[0].mean())
 
     def _rpm(self, capture: Capture) -> float | None:
-        if np.isfinite(capture.rpm) and capture.rpm > 0:
-            return float(capture.rpm)
-        return self.plate.rpm
+        return _told_rpm(capture, self.plate.rpm)
 
     def _facts(self, speed: SpeedEstimate) -> MachineFacts:
         rpm = speed.rpm
@@ -535,7 +528,7 @@ class PointMonitor:
             low, high = seen.kernel.velocity_band_hz
             return ZoneVerdict(None, f"not assessable: {low:.0f} to {high:.0f} Hz seen, 10 to 1000 Hz needed")
         plate = ZonePlate(self.plate.power_kw, self.plate.foundation, self.plate.kind, self._rpm(seen.capture))
-        return zone((float(v) for v in seen.features[:, STATISTIC["velocity_rms_mm_s"]]), plate)
+        return zone(seen.features[:, STATISTIC["velocity_rms_mm_s"]].tolist(), plate)
 
     def _severity(self, found: _Detected, verdict: ZoneVerdict) -> Severity:
         """How bad; a changed sensor excuses a pattern that exceeds, but not the velocity that a zone forbids."""
@@ -573,6 +566,22 @@ class PointMonitor:
 
     def _notice(self, text: str, quality: str, at_us: int) -> PointNotice:
         return PointNotice(point=self.point, learning=self.learning, quality=quality, text=text, at_us=at_us)
+
+
+def assess(capture: Capture, plate_rpm: float | None) -> Quality:
+    """Say whether a capture can be believed; the sensor's word on the speed goes before the nameplate's."""
+    full_scale = float(capture.range_g / capture.scale_g.max()) if math.isfinite(capture.range_g) else None
+    rpm = _told_rpm(capture, plate_rpm)
+    return assess_quality(
+        capture.counts, sample_rate_hz=capture.sample_rate_hz, full_scale_counts=full_scale,
+        shaft_speed_hz=rpm / 60.0 if rpm else None,
+    )  # fmt: skip
+
+
+def _told_rpm(capture: Capture, plate_rpm: float | None) -> float | None:
+    if math.isfinite(capture.rpm) and capture.rpm > 0:
+        return float(capture.rpm)
+    return plate_rpm
 
 
 def _shape(seen: Seen) -> tuple[float, int, int]:

@@ -1,5 +1,6 @@
 """This file knows how a judged capture is told: the records of health, alarm and evidence, and nothing decided."""
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -51,9 +52,10 @@ class Read:
 
 def health_of(point: str, capture: Capture, features: NDArray[np.float32], read: Read) -> Health:
     """The record of one capture; statistics are those of the worst axis, None where they are not finite."""
+    largest = features[:, : MODEL_FEATURES.start].max(axis=0).tolist()
 
     def worst(name: str) -> float | None:
-        return _known(float(features[:, STATISTIC[name]].max()))
+        return _known(largest[STATISTIC[name]])
 
     band, basis = _remaining(read.remaining)
     return Health(
@@ -129,7 +131,7 @@ def _speed_source(speed: SpeedEstimate) -> str:
 
 
 def _known(value: float) -> float | None:
-    return float(value) if np.isfinite(value) else None
+    return float(value) if math.isfinite(value) else None
 
 
 def _packed(frequency_hz: NDArray[np.float64], values: NDArray[np.float64]) -> Series:

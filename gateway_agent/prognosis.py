@@ -37,6 +37,7 @@ ALERT_SPREADS = 3.0  # the trade's alert: healthy mean and three times its scatt
 PRIOR_SPREAD_DB = 1.0  # healthy levels of one machine scatter by about 1 dB, a tenth of a decade of power
 PRIOR_CAPTURES = 4.0
 LOOK_EVERY = 5  # captures: a trend is no faster, and looking costs thirty times what remembering costs
+LOOK_EVERY_CALM = 25  # while the index is within half the growth that counts, and nothing else speaks of wear
 COURSES = 48  # the likeliest courses are carried on; what is left out weighs next to nothing
 
 TOO_FEW = "too few captures since commissioning to see a trend"
@@ -182,10 +183,12 @@ class Prognosis:
                 of what is left of such a life.
         """
         self.remember(at_s, level_db, worn=worn)
-        self._since_look -= 1
+        calm = not self._worn and self.memory.newest_db < 0.5 * self.healthy.alert_db
+        every = LOOK_EVERY_CALM if calm else LOOK_EVERY
+        self._since_look = min(self._since_look, every) - 1
         if self._since_look < 0:
             self._said, self._said_at_s = self._say(), self._now_s
-            self._since_look = LOOK_EVERY - 1
+            self._since_look = every - 1
         return _later(self._said, self._now_s - self._said_at_s)
 
     def remember(self, at_s: float, level_db: FloatArray, *, worn: bool = False) -> None:

@@ -62,7 +62,7 @@ class TrendMemory:
         """
         self._last = [*self._last[-2:], level_db]
         n = self.filled
-        self._count[n], self._at_s[n], self._level_db[n] = 1.0, at_s, sorted(self._last)[len(self._last) // 2]
+        self._count[n], self._at_s[n], self._level_db[n] = 1.0, at_s, self.newest_db
         self.filled += 1
         if self.filled > STRETCHES:
             self._join()
@@ -78,6 +78,11 @@ class TrendMemory:
         count[i] = together[i]
         count[i + 1 : -1] = count[i + 2 :]
         self.filled -= 1
+
+    @property
+    def newest_db(self) -> float:
+        """The middle one of the newest three; minus infinity before the first."""
+        return sorted(self._last)[len(self._last) // 2] if self._last else -math.inf
 
     def course(self) -> tuple[FloatArray, FloatArray, FloatArray]:
         """Time (s), level (dB) and number of captures of each stretch."""

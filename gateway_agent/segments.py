@@ -12,9 +12,11 @@ from dataclasses import dataclass
 from io import BufferedRandom
 from pathlib import Path
 
+from gateway_agent.disk import Disk
 from gateway_agent.errors import StoreError
 
 _ENTRY = struct.Struct("<II")
+_PARTS_A_CALL = 1024  # what Linux takes (IOV_MAX)
 _SUFFIX = ".seg"
 
 
@@ -30,8 +32,9 @@ class Place:
 class SegmentLog:
     """A ring of append-only files; one writer, any readers."""
 
-    def __init__(self, folder: Path, *, segment_bytes: int, max_bytes: int) -> None:
+    def __init__(self, folder: Path, *, segment_bytes: int, max_bytes: int, disk: Disk | None = None) -> None:
         self._folder = folder
+        self._disk = disk or Disk()
         self._segment_bytes = segment_bytes
         self._max_bytes = max_bytes
         folder.mkdir(parents=True, exist_ok=True)
@@ -45,6 +48,11 @@ class SegmentLog:
     def total_bytes(self) -> int:
         """Bytes in all segments."""
         return sum(self._sizes.values())
+
+    @property
+    def full_ones(self) -> list[int]:
+        """Numbers of the segments that are written to no more, oldest first."""
+        return sorted(self._sizes)[:-1]
 
     @property
     def oldest(self) -> int:
@@ -66,10 +74,8 @@ class SegmentLog:
             parts += [_ENTRY.pack(len(entry), zlib.crc32(entry)), entry]
             offset += _ENTRY.size + len(entry)
         try:
-            self._file.seek(start)
-            self._file.writelines(parts)
-            self._file.flush()
-            os.fdatasync(self._file.fileno())
+            _write_all(self._file.fileno(), parts, start)
+            self._disk.sync(self._file.fileno())
         except OSError:
             self._cut_back(start)
             raise
@@ -100,15 +106,22 @@ class SegmentLog:
             raise StoreError(f"segment {place.segment} is damaged at byte {place.offset}; the capture there is lost")
         return entry
 
-    def drop_oldest(self, *, at_least: int = 0) -> list[int]:
-        """Give segments up until the ring is within its size, and at least so many; return their numbers."""
-        dropped: list[int] = []
-        while len(self._sizes) > 1 and (len(dropped) < at_least or self.total_bytes > self._max_bytes):
-            oldest = self.oldest
-            self._path(oldest).unlink(missing_ok=True)
-            del self._sizes[oldest]
-            dropped.append(oldest)
-        return dropped
+    def surplus(self, *, at_least: int = 0) -> list[int]:
+        """The oldest segments without which the ring is within its size, at least so many; never the one in use."""
+        beyond = self.total_bytes - self._max_bytes
+        surplus: list[int] = []
+        for segment in self.full_ones if beyond > 0 or at_least else ():
+            if beyond <= 0 and len(surplus) >= at_least:
+                break
+            surplus.append(segment)
+            beyond -= self._sizes[segment]
+        return surplus
+
+    def drop(self, segment: int) -> None:
+        """Give one segment up; the one in use never."""
+        if segment in self._sizes and segment != self._current:
+            self._path(segment).unlink(missing_ok=True)
+            del self._sizes[segment]
 
     def close(self) -> None:
         """Close the file under the pen."""
@@ -152,3 +165,15 @@ class SegmentLog:
                 good += _ENTRY.size + length
             file.truncate(good)
         return good
+
+
+def _write_all(file: int, parts: Sequence[bytes], offset: int) -> None:
+    """Write parts one behind the other: many in one system call, until all are written."""
+    left = [memoryview(part) for part in parts]
+    while left:
+        count = os.pwritev(file, left[:_PARTS_A_CALL], offset)
+        offset += count
+        while left and count >= len(left[0]):
+            count -= len(left.pop(0))
+        if count:
+            left[0] = left[0][count:]

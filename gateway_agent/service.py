@@ -5,6 +5,7 @@ fails ends the process with a clear line; what was acknowledged is on disk, and 
 """
 
 import contextlib
+import json
 import logging
 import os
 import signal
@@ -16,21 +17,26 @@ from importlib.metadata import version
 
 import numpy as np
 
-from gateway_agent.batch import URGENT, Batch
+from gateway_agent.batch import CONTROL_REFUSED_PREFIX, URGENT, Batch
 from gateway_agent.commands import CommandDesk
 from gateway_agent.errors import StoreFull
 from gateway_agent.federation import LearningMember
+from gateway_agent.foreign.mapping import ForeignSensors
 from gateway_agent.healthy_rows import HealthyRows
 from gateway_agent.intake import Intake
 from gateway_agent.judge import Judge
+from gateway_agent.meters import MeteredJudge, MeteredStore, Meters
+from gateway_agent.outside import Outside
+from gateway_agent.reinjection import Reinjection
 from gateway_agent.release_shelf import ReleaseShelf
+from gateway_agent.reload import Reload
 from gateway_agent.settings import GatewaySettings
 from gateway_agent.status import compose_status
-from gateway_agent.store import Store
 from gateway_agent.stream_order import REMEMBERED
 from gateway_agent.uplink import Uplink
 from gateway_agent.worker import Clocks, IngestWorker
 from schemas.errors import ContractError
+from schemas.fast_link import FastLink
 from schemas.fragments import Reassembly
 from schemas.link import Link, Received, Will
 from schemas.logs import event
@@ -42,7 +48,7 @@ from vibration.features import BAND_COUNT, ENVELOPE_BAND_COUNT
 
 log = logging.getLogger(__name__)
 
-STUCK_S = 60.0  # one batch that takes longer is a hang: the watchdog is not fed any more
+LOOK_S = 1.0  # how often it is looked whether a person wants something: settings again, dead letters again
 CONTROL_WAITING = 1000  # messages from the site; when full the oldest gives way, the site repeats what matters
 _F = BAND_COUNT + ENVELOPE_BAND_COUNT
 
@@ -50,27 +56,36 @@ _F = BAND_COUNT + ENVELOPE_BAND_COUNT
 class GatewayAgent:
     """All parts of one gateway agent."""
 
-    def __init__(self, settings: GatewaySettings, clocks: Clocks | None = None) -> None:
+    def __init__(
+        self, settings: GatewaySettings, clocks: Clocks | None = None, *,
+        read_again: Callable[[], GatewaySettings] | None = None,
+    ) -> None:  # fmt: skip
         self.settings = settings
         self.clocks = clocks or Clocks()
+        self.meters = Meters()
         self.keys = KeyRing.load(settings.keys_file)
         self.signer = Signer.load(settings.signing_key_file)
-        self.store = Store(settings.store)
+        self.store = MeteredStore(settings.store, self.meters, wall_us=self.clocks.wall_us)
         self.shelf = ReleaseShelf(settings.store.folder / "releases", self.keys)
         self.shelf.open()
-        self.judge = Judge(
-            settings, known=self.store.knows, model=self.shelf.slot,
+        self.judge = MeteredJudge(
+            settings, self.meters, known=self.store.knows, model=self.shelf.slot,
             recall=lambda point, boot: self.store.highest_sequences(point, boot, REMEMBERED),
         )  # fmt: skip
         self.healthy = HealthyRows(settings.learning.window_rows)
         self._restore()
+        foreign = ForeignSensors(
+            settings.foreign, max_bytes=settings.ingest.fragment_bytes, max_age_s=settings.ingest.fragment_age_s
+        )
         intake = Intake(
             settings.site, settings.gateway, frozenset(plate.machine for plate in settings.machines),
             settings.accept_unknown_machines,
             Reassembly(max_bytes=settings.ingest.fragment_bytes, max_age_s=settings.ingest.fragment_age_s),
+            foreign,
         )  # fmt: skip
         self.worker = IngestWorker(settings.ingest, self.judge, intake, self.store, self.healthy, self.clocks)
         self.desk = CommandDesk(self.store, self.shelf)
+        self.reinjection = Reinjection(settings.store.folder, self.store, intake, self.healthy, self.clocks)
         self._stop = threading.Event()
         self._failed: Exception | None = None
         self._control: deque[Received] = deque(maxlen=CONTROL_WAITING)
@@ -78,10 +93,10 @@ class GatewayAgent:
         names = {"site": settings.site, "gateway": settings.gateway}
         self._names = names
         self._status_topic = STATUS.path(**names)
-        self.captures_link = Link(
-            settings.broker, f"{settings.gateway}-captures", manual_ack=True,
-            receive_maximum=settings.ingest.queue_captures, on_message=self.worker.put,
-            subscriptions=[(t.filter(**names), t.qos) for t in (CAPTURE, CAPTURE_FRAGMENT)],
+        self.captures_link = captures_link(
+            settings, self.worker,
+            [*((t.filter(**names), t.qos) for t in (CAPTURE, CAPTURE_FRAGMENT)), *((f, 1) for f in foreign.filters)],
+            on_connected=self._captures_connected,
         )  # fmt: skip
         self.control_link = Link(
             settings.broker, settings.gateway, on_message=self._control_message, on_connected=self._control_connected,
@@ -93,6 +108,12 @@ class GatewayAgent:
             settings.site, settings.gateway, self.store, self.control_link, self.signer,
             monotonic_s=self.clocks.monotonic_s, committed=self.worker.committed,
         )  # fmt: skip
+        self.outside = Outside(
+            settings, self.clocks, self.keys, self.judge, self.worker, self.uplink,
+            {"captures": self.captures_link, "control": self.control_link}, self.meters, lambda: self._failed,
+        )  # fmt: skip
+        self._reload = Reload(read_again or (lambda: settings), self.outside, intake, self.worker)
+        self._reload_wanted = False
         self.member: LearningMember | None = None
         if settings.learning.take_part:
             self.member = LearningMember(
@@ -105,7 +126,16 @@ class GatewayAgent:
         ]
 
     def start(self) -> None:
-        """Start every part; the broker may still be away."""
+        """Start every part; the broker may still be away.
+
+        Raises:
+            SecretMissing: The token for looking in from outside cannot be read; nothing has been started.
+        """
+        try:
+            self.outside.listen(self.settings.observe)
+        except OSError as error:  # captures matter more than their figures; a reload tries again
+            event(log, logging.ERROR, "observe_cannot_listen", host=self.settings.observe.host,
+                  port=self.settings.observe.port, text=f"{error}; set observe.port to another and reload")  # fmt: skip
         for thread in self._threads:
             thread.start()
         self.captures_link.start()
@@ -118,7 +148,7 @@ class GatewayAgent:
     def wait(self) -> int:
         """Tell status and feed the watchdog until stopped or failed; the exit code."""
         notify("READY=1")
-        interval_s = min(self.settings.status_interval_s, watchdog_interval_s() or 10.0)
+        patience_s = watchdog_interval_s() or LOOK_S
         since_status_s = -1e9
         while not self._stop.is_set():
             now_s = self.clocks.monotonic_s()
@@ -126,10 +156,16 @@ class GatewayAgent:
                 since_status_s = now_s
                 self._tell_now.clear()
                 self.worker.do(self._tell_status)
-            busy_since_s = self.worker.busy_since_s
-            if busy_since_s is None or now_s - busy_since_s < STUCK_S or self.worker.disk_full:
+            if self._reload_wanted:
+                self._reload_wanted = False
+                notify("RELOADING=1")
+                self.settings = self._reload.carry_out(self.settings)
+                notify("READY=1")
+            if self.reinjection.wanted():
+                self.worker.do(self._take_in_again)
+            if not self.outside.alive():
                 notify("WATCHDOG=1")
-            self._tell_now.wait(interval_s)
+            self._tell_now.wait(min(LOOK_S, patience_s, self.settings.status_interval_s))
         if self._failed is not None:
             event(log, logging.ERROR, "gateway_failed", error=repr(self._failed))
             return 1
@@ -138,6 +174,7 @@ class GatewayAgent:
     def stop(self) -> None:
         """Stop every part in order: no new captures, then finish what is under way."""
         notify("STOPPING=1")
+        self.outside.stop()
         if self.member is not None:
             self.member.stop()
         self.worker.stop()
@@ -150,8 +187,13 @@ class GatewayAgent:
         )
         self.control_link.wait_published(2.0)
         self.control_link.stop()
+        self.reinjection.close()
         self.store.close()
         event(log, logging.INFO, "gateway_stopped", gateway=self.settings.gateway)
+
+    def request_reload(self) -> None:
+        """Read the settings again soon; from a signal handler, which must take no lock."""
+        self._reload_wanted = True
 
     def request_stop(self) -> None:
         """Make `wait` return."""
@@ -172,6 +214,12 @@ class GatewayAgent:
                     self.healthy.add(monitor.rows_of(features))
         self.judge.labels_changed()
 
+    def thread_ended(self, ended: threading.ExceptHookArgs) -> None:
+        """Take note of a thread that nobody guards, as the network's: without it the agent would go on, deaf."""
+        log.error("thread_failed", exc_info=ended.exc_value)
+        self._failed = ended.exc_value if isinstance(ended.exc_value, Exception) else RuntimeError(str(ended.exc_type))
+        self.request_stop()
+
     def _guard(self, work: Callable[[], None]) -> Callable[[], None]:
         def run() -> None:
             try:
@@ -183,7 +231,16 @@ class GatewayAgent:
 
         return run
 
+    def _take_in_again(self, judge: Judge, batch: Batch) -> None:
+        self.reinjection.carry_out(judge, batch)
+        if self.reinjection.more:
+            self.worker.do(self._take_in_again)
+
+    def _captures_connected(self) -> None:
+        self.meters.connections["captures"] += 1
+
     def _control_connected(self) -> None:
+        self.meters.connections["control"] += 1
         self.uplink.forget_what_was_sent()
         self._tell_now.set()
 
@@ -199,7 +256,7 @@ class GatewayAgent:
                 self._handle_one(received, judge, batch)
             except (ContractError, StoreFull) as error:
                 reason = getattr(error, "reason", type(error).__name__)
-                batch.counts[f"control_refused:{reason}"] += 1
+                batch.counts[CONTROL_REFUSED_PREFIX + reason] += 1
                 event(log, logging.WARNING, "control_refused", topic=received.topic, reason=reason, text=str(error))
 
     def _handle_one(self, received: Received, judge: Judge, batch: Batch) -> None:
@@ -216,7 +273,7 @@ class GatewayAgent:
             return
         body = self.keys.open(received.topic, received.payload, role="site", name=self.settings.site)
         if topic is RECORDS_ACK:
-            self.uplink.acknowledge(decode(RecordsAck, body))
+            self.meters.records_acknowledged += self.uplink.acknowledge(decode(RecordsAck, body))
         elif topic is COMMAND:
             command = decode(Command, body)
             if command.gateway == self.settings.gateway:
@@ -229,7 +286,8 @@ class GatewayAgent:
             queue=self.worker.queued,
         )  # fmt: skip
         with contextlib.suppress(StoreFull):  # the site is told all the same
-            self.store.remember("status", encode(status).decode())
+            told = {**status.model_dump(mode="json"), "live": self.outside.live()}
+            self.store.remember("status", json.dumps(told))
         self.control_link.publish(
             self._status_topic, self.signer.seal(self._status_topic, encode(status)), retained=True
         )
@@ -250,11 +308,35 @@ class GatewayAgent:
         )  # fmt: skip
 
 
-def run(settings: GatewaySettings) -> int:
-    """Run one gateway agent until a signal or a failure; the exit code."""
-    agent = GatewayAgent(settings)
+def captures_link(
+    settings: GatewaySettings, worker: IngestWorker, subscriptions: list[tuple[str, int]], *,
+    on_connected: Callable[[], None],
+) -> FastLink | Link:  # fmt: skip
+    """The connection on which captures come, by the reader that the settings name."""
+    client_id, window = f"{settings.gateway}-captures", 2 * settings.ingest.queue_captures
+    if settings.ingest.reader == "fast":
+        return FastLink(
+            settings.broker, client_id, subscriptions=subscriptions, on_messages=worker.put_all,
+            on_connected=on_connected, receive_maximum=window,
+        )  # fmt: skip
+    return Link(
+        settings.broker, client_id, manual_ack=True, receive_maximum=window, on_message=worker.put,
+        on_connected=on_connected, subscriptions=subscriptions,
+    )  # fmt: skip
+
+
+def run(settings: GatewaySettings, read_again: Callable[[], GatewaySettings] | None = None) -> int:
+    """Run one gateway agent until a signal or a failure; the exit code.
+
+    Args:
+        settings: As they are now.
+        read_again: Reads them as they are when a reload is asked for.
+    """
+    agent = GatewayAgent(settings, read_again=read_again)
+    signal.signal(signal.SIGHUP, lambda *_: agent.request_reload())
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: agent.request_stop())
+    threading.excepthook = agent.thread_ended
     agent.start()
     code = agent.wait()
     agent.stop()

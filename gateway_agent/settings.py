@@ -5,9 +5,10 @@ from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
+from gateway_agent.foreign.settings import ForeignMapping, check_mappings
 from schemas.nameplate import Nameplate
 from schemas.names import Name
-from schemas.settings import BrokerSettings, Settings
+from schemas.settings import BrokerSettings, ObserveSettings, Settings
 
 
 class StoreSettings(Settings):
@@ -17,11 +18,24 @@ class StoreSettings(Settings):
     raw_bytes: int = Field(
         default=2 << 30, ge=1 << 20, description="Ring of raw captures; the oldest segment goes first."
     )
+    raw_days: float = Field(
+        default=365.0, gt=0.0, le=3660.0, description="Raw captures leave the ring after this, a whole segment at once."
+    )
     segment_bytes: int = Field(default=16 << 20, ge=1 << 16, description="The smallest piece the ring gives up.")
+    pinned_bytes: int = Field(
+        default=256 << 20, ge=1 << 20, description="Raw captures of alarms, evidence and labels, kept beyond the ring."
+    )
     outbox_bytes: int = Field(
         default=256 << 20, ge=1 << 20, description="What may wait for the site; alarms are never dropped."
     )
     health_rows: int = Field(default=500_000, ge=1000, description="Rows of results kept here; the site has them all.")
+    health_days: float = Field(default=1830.0, gt=0.0, le=36600.0, description="Results leave after this.")
+    dead_letter_payload_bytes: int = Field(
+        default=256 << 10, ge=0, le=4 << 20, description="What was refused is kept whole up to this; else its head."
+    )
+    dead_letter_bytes: int = Field(
+        default=16 << 20, ge=0, description="All refused payloads together; the oldest keep only their head."
+    )
     min_free_bytes: int = Field(
         default=64 << 20, ge=0, description="Below this the store refuses captures and says so."
     )
@@ -30,6 +44,9 @@ class StoreSettings(Settings):
 class IngestSettings(Settings):
     """How captures are taken in. The reader waits when the queue is full: the broker holds the rest."""
 
+    reader: Literal["fast", "paho"] = Field(
+        default="fast", description="What receives captures; both keep the same promises."
+    )
     queue_captures: int = Field(default=256, ge=8, le=4096)
     batch_captures: int = Field(default=64, ge=1, le=512)
     batch_wait_s: float = Field(default=0.05, ge=0.0, le=1.0)
@@ -82,10 +99,14 @@ class GatewaySettings(Settings):
     commissioning: CommissioningSettings = CommissioningSettings()
     alarm: AlarmSettings = AlarmSettings()
     learning: LearningSettings = LearningSettings()
+    observe: ObserveSettings = ObserveSettings()
     accept_unknown_machines: bool = Field(default=False, description="Else their captures are dead letters.")
     status_interval_s: float = Field(default=10.0, ge=0.2, le=300.0)
     log_level: str = Field(default="INFO", pattern="^(DEBUG|INFO|WARNING|ERROR)$")
     machines: tuple[Nameplate, ...] = ()
+    foreign: tuple[ForeignMapping, ...] = Field(
+        default=(), max_length=64, description="Sensors of another language; docs/foreign-sensors.md."
+    )
 
     @model_validator(mode="after")
     def _distinct(self) -> Self:
@@ -93,4 +114,5 @@ class GatewaySettings(Settings):
         twice = sorted({name for name in names if names.count(name) > 1})
         if twice:
             raise ValueError(f"machines {twice} are listed twice")
+        check_mappings(self.foreign)
         return self

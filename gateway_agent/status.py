@@ -1,28 +1,57 @@
-"""This file knows what a gateway says about itself: to its site every ten seconds, and to whoever asks here."""
+"""This file knows what a gateway says about itself: to its site every ten seconds, and to whoever asks here.
 
+What is durable is read from the store; what only the running agent knows it leaves there with every status, under
+`live`. Metrics are the same, with `live` as of now (`gateway_agent/figures.py`).
+"""
+
+import json
 import shutil
-from collections.abc import Sequence
-from pathlib import Path
-from typing import Any
+import time
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any, get_args
 
 import sqlalchemy as sa
 
-from gateway_agent.batch import DEAD_PREFIX, DUPLICATES, GAPS
+from gateway_agent.batch import (
+    AGAIN_REFUSED,
+    AGAIN_TAKEN,
+    CONTROL_REFUSED_PREFIX,
+    DEAD_PREFIX,
+    DUPLICATES,
+    GAPS,
+    GIVEN_UP_SUFFIX,
+)
 from gateway_agent.judge import Judge
 from gateway_agent.point_monitor import PointMonitor
 from gateway_agent.release_shelf import ReleaseShelf
 from gateway_agent.settings import GatewaySettings
 from gateway_agent.store import Store, read_only
 from gateway_agent.store_tables import capture_table, counter_table, meta_table, outbox_table
-from schemas.messages import GatewayStatus, PointStatus
+from schemas.messages import AlarmState, GatewayStatus, Learning, PointStatus
+from schemas.metrics import memory_bytes
 
-STATUS_KEYS = ("points", "release_version", "release_digest")
+Live = dict[str, Any]
+"""What only a running agent knows; the keys are those of `NOTHING_LIVE`."""
+
+NOTHING_LIVE: Live = {
+    "said_at_us": 0,
+    "queue": 0,
+    "queue_limit": 0,
+    "busy_s": 0.0,
+    "disk_full": 0,
+    "disk_free_bytes": 0,
+    "memory_bytes": 0,
+    "links": {},
+    "reconnects": {},
+    "under_way": 0,
+    "records_acknowledged": 0,
+    "alarms": {},
+    "log_lines_not_written": 0,
+}
 
 
-def memory_bytes() -> int:
-    """Resident memory of this process."""
-    pages = int(Path("/proc/self/statm").read_text().split()[1])
-    return pages * 4096
+_UP = {0: "down", 1: "up"}
 
 
 def compose_status(
@@ -44,30 +73,39 @@ def compose_status(
         release_version=release.version, release_digest=release.digest, release_problem=shelf.problem,
         captures_stored=store.captures_stored(), captures_duplicate=counts.get(DUPLICATES, 0),
         captures_gap=max(0, counts.get(GAPS, 0)),
-        dead_letters={n.removeprefix(DEAD_PREFIX): v for n, v in counts.items() if n.startswith(DEAD_PREFIX)},
+        dead_letters=_after(DEAD_PREFIX, counts),
         outbox_pending=pending, outbox_oldest_s=max(0.0, (now_us - since_us) / 1e6) if since_us else 0.0,
+        outbox_first=store.lowest_waiting(),
         ingest_queue=queue, disk_free_bytes=shutil.disk_usage(settings.store.folder).free, memory_bytes=memory_bytes(),
         points=tuple(_point_status(monitor) for monitor in judge.monitors.values()),
     )  # fmt: skip
 
 
 def _point_status(monitor: PointMonitor) -> PointStatus:
+    learnt = f"release {monitor.model_version}" if monitor.ready else "statistical while learning"
     return PointStatus(
         point=monitor.point, learning=monitor.learning, captures=monitor.captures,
         learning_share=monitor.learning_share, quality=monitor.quality,
-        model=f"release {monitor.model_version}" if monitor.ready else "statistical while learning",
+        model=monitor.judged_by or learnt,
     )  # fmt: skip
 
 
-def read_status(settings: GatewaySettings) -> dict[str, Any]:
+def alarms_by_state(judge: Judge) -> dict[str, int]:
+    """How many points show each state of alarm; any thread may ask."""
+    counted = Counter(monitor.alarm.state for monitor in list(judge.monitors.values()))
+    return {state: counted[state] for state in get_args(AlarmState)}
+
+
+def read_status(settings: GatewaySettings, live: Live | None = None) -> dict[str, Any]:
     """Read the agent's state from its store, beside a running agent or after one.
+
+    Args:
+        settings: Of the agent.
+        live: What the running agent knows now; as it last said if left out.
 
     Raises:
         StoreError: There is no store.
     """
-    import json
-    import time
-
     with read_only(settings.store.folder) as connection:
 
         def rows(query: sa.Select[*tuple[Any, ...]]) -> Sequence[sa.Row[Any]]:
@@ -81,24 +119,35 @@ def read_status(settings: GatewaySettings) -> dict[str, Any]:
         said = {row.key: row.value for row in rows(sa.select(meta_table))}
     last = json.loads(said.get("status", "{}"))
     since_us = outbox.since_us
+    points = {p["point"]: p["learning"] for p in last.get("points", [])}
+    by_state = Counter(points.values())
     return {
         "gateway": settings.gateway,
         "captures": {
             "stored": int(stored or 0), "duplicates": counts.get(DUPLICATES, 0), "gaps": max(0, counts.get(GAPS, 0)),
-            "dead_letters": {n.removeprefix(DEAD_PREFIX): v for n, v in counts.items() if n.startswith(DEAD_PREFIX)},
+            "dead_letters": _after(DEAD_PREFIX, counts),
         },
+        "dead_letters_again": {"taken": counts.get(AGAIN_TAKEN, 0), "refused": counts.get(AGAIN_REFUSED, 0)},
+        "control_refused": _after(CONTROL_REFUSED_PREFIX, counts),
+        "given_up": {n.removesuffix(GIVEN_UP_SUFFIX): v for n, v in counts.items() if n.endswith(GIVEN_UP_SUFFIX)},
         "outbox": {
             "pending": int(outbox.pending),
             "oldest_s": max(0.0, round(time.time() - since_us / 1e6, 3)) if since_us else 0.0,
         },
-        "points": {p["point"]: p["learning"] for p in last.get("points", [])},
+        "points": points,
+        "points_by_state": {state: by_state[state] for state in get_args(Learning)},
         "learning_share": {p["point"]: p["learning_share"] for p in last.get("points", [])},
         "models": {p["point"]: p["model"] for p in last.get("points", [])},
         "release": {"version": last.get("release_version", 0), "digest": last.get("release_digest", "")},
         "release_problem": last.get("release_problem", ""),
         "memory_bytes": last.get("memory_bytes", 0),
         "said_at_us": last.get("at_us", 0),
+        "live": NOTHING_LIVE | (last.get("live", {}) if live is None else live),
     }  # fmt: skip
+
+
+def _after(prefix: str, counts: Mapping[str, int]) -> dict[str, int]:
+    return {name.removeprefix(prefix): count for name, count in counts.items() if name.startswith(prefix)}
 
 
 def describe_status(status: dict[str, Any]) -> str:
@@ -110,6 +159,7 @@ def describe_status(status: dict[str, Any]) -> str:
         f"dead letters: {', '.join(f'{n} {v}' for n, v in captures['dead_letters'].items()) or 'none'}",
         f"outbox: {outbox['pending']} records wait for the site, the oldest for {outbox['oldest_s']:.0f} s",
         f"release {release['version']} ({release['digest'][:12]})",
+        f"links: {', '.join(f'{name} {_UP[up]}' for name, up in status['live']['links'].items()) or 'not started yet'}",
         *(f"  {point}: {learning}" for point, learning in status["points"].items()),
     ]
     return "\n".join(lines)

@@ -6,11 +6,9 @@ means is one transaction: after it, and only then, the captures may be acknowled
 
 import errno
 import logging
-import secrets
-import shutil
 import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,10 +17,27 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Row
 from sqlalchemy.exc import DatabaseError, OperationalError
 
-from gateway_agent.batch import DEAD_PREFIX, URGENT, Batch
+from gateway_agent.batch import DEAD_PREFIX, RECORDS_LEFT, URGENT, Batch
+from gateway_agent.dead_letters import Letter, asked_again, write_answers
+from gateway_agent.disk import Disk
 from gateway_agent.errors import StoreError, StoreFull
 from gateway_agent.segments import Place, SegmentLog
 from gateway_agent.settings import StoreSettings
+from gateway_agent.store_retention import (
+    PINS_LEFT,
+    RAW_LEFT,
+    RESULTS_LEFT,
+    AgeClock,
+    bound_dead_letters,
+    forget_segment,
+    forget_what_is_gone,
+    pin,
+    pin_what_is_told,
+    pinned_bytes_of,
+    surplus_pins,
+    surplus_results,
+    too_old_segments,
+)
 from gateway_agent.store_tables import (
     capture_table,
     command_table,
@@ -30,19 +45,22 @@ from gateway_agent.store_tables import (
     dead_letter_table,
     meta_table,
     outbox_table,
+    pin_table,
     point_table,
-    store_metadata,
 )
+from gateway_agent.store_upgrade import bring_up
 from schemas.database import open_database, sqlite_url
 from schemas.logs import event
 from schemas.messages import Gap, encode
+from schemas.one_process import keep_to_this_process
 
 log = logging.getLogger(__name__)
 
-SCHEMA_VERSION = 1
-DEAD_LETTERS_KEPT = 1000  # the newest; all are counted
+DATABASE, RAW, LOCK = "gateway.db", "raw", "agent.lock"
+RESTORING = "restoring"  # a folder that stands here while a back-up takes the store's place
 COMMANDS_KEPT_US = 90 * 86_400_000_000  # a site gives a command up after days; then it cannot come again
 DEAD_LETTER_HEAD_BYTES = 256
+TIDY_EVERY = 100  # commits: no look at what is too old on the way of every batch
 _FIRST = 1  # SQLite numbers rows from 1, records are numbered from 0
 
 
@@ -59,21 +77,35 @@ class Waiting:
 class Store:
     """The gateway's memory; safe to use from several threads."""
 
-    def __init__(self, settings: StoreSettings) -> None:
+    def __init__(self, settings: StoreSettings, disk: Disk | None = None) -> None:
         self._settings = settings
+        self._disk = disk or Disk()
         self._lock = threading.RLock()
+        self._commits = 0
         try:
-            settings.folder.mkdir(parents=True, exist_ok=True)
-            self._engine = open_database(sqlite_url(settings.folder / "gateway.db"))
-            store_metadata.create_all(self._engine)
-            self._connection = self._engine.connect()
-            self.boot = self._identify()
-            self.segments = SegmentLog(
-                settings.folder / "raw", segment_bytes=settings.segment_bytes, max_bytes=settings.raw_bytes
-            )
-            self._outbox_bytes = self._scalar(sa.select(sa.func.coalesce(sa.func.sum(outbox_table.c.size_bytes), 0)))
+            with ExitStack() as undo:
+                self._open(undo)
+                undo.pop_all()
         except (OSError, DatabaseError) as error:
             raise StoreError(f"store in {settings.folder} cannot be opened: {error}") from error
+
+    def _open(self, undo: ExitStack) -> None:
+        settings = self._settings
+        settings.folder.mkdir(parents=True, exist_ok=True)
+        self._held = undo.enter_context(keep_to_this_process(settings.folder / LOCK))
+        if (settings.folder / RESTORING).exists():
+            raise StoreError(f"a restore into {settings.folder} was interrupted; run `gateway-agent restore` again")
+        self._engine = self._disk.open_sqlite(settings.folder / DATABASE)
+        undo.callback(self._engine.dispose)
+        self._connection = undo.enter_context(self._engine.connect())
+        self.boot = bring_up(self._connection, new_boot=self._disk.new_boot)
+        self.segments = SegmentLog(
+            settings.folder / RAW, segment_bytes=settings.segment_bytes, max_bytes=settings.raw_bytes, disk=self._disk
+        )
+        undo.callback(self.segments.close)
+        self._outbox_bytes = self._scalar(sa.select(sa.func.coalesce(sa.func.sum(outbox_table.c.size_bytes), 0)))
+        newest = sa.select(capture_table.c.committed_at_us).order_by(capture_table.c.id.desc()).limit(1)
+        self._age = AgeClock(self._scalar(newest))
 
     def close(self) -> None:
         """Finish."""
@@ -81,6 +113,7 @@ class Store:
             self._connection.close()
             self._engine.dispose()
             self.segments.close()
+            self._held.close()
 
     def commit(self, batch: Batch) -> None:
         """Make a batch true: raw captures synced first, then one transaction. All or nothing.
@@ -111,7 +144,33 @@ class Store:
     def make_room(self) -> bool:
         """Give the oldest raw segment up; tell whether there was one."""
         with self._lock:
-            return bool(self.segments.drop_oldest(at_least=1))
+            oldest = self.segments.surplus(at_least=1)[:1]
+            for segment in oldest:
+                try:
+                    self._give_up_segment(segment)
+                except OperationalError as error:
+                    if not _says_full(error):
+                        raise
+                    event(log, logging.WARNING, "store_not_tidied", folder=str(self._settings.folder), text=str(error))
+            return bool(oldest)
+
+    def pin_newest(self, point: str, why: str, *, now_us: int) -> bool:
+        """Keep what a person speaks of beyond the ring: what is pinned of a point already, else its newest capture.
+
+        Tells whether there was one; errors as in `forget`.
+        """
+        c = pin_table.c
+        newest = sa.select(c.id).where(c.point == point).order_by(c.id.desc()).limit(1).scalar_subquery()
+        with self._lock:
+            key = self.newest_capture(point)
+            with self._writing():
+                more = sa.update(pin_table).where(c.id == newest).values(why=sa.func.substr(c.why + f"; {why}", 1, 256))
+                if self._connection.execute(more).rowcount:
+                    return True
+                pinned = key is not None and pin(self._connection, (point, *key), why=why, now_us=now_us)
+                told_bytes = self._bound_pins(now_us) if pinned else 0
+            self._outbox_bytes += told_bytes
+            return pinned
 
     def knows(self, keys: Iterable[tuple[str, int, int]]) -> set[tuple[str, int, int]]:
         """Which of these (point, boot, sequence) are stored already."""
@@ -146,14 +205,19 @@ class Store:
         return [row.model_features for row in reversed(self._all(query))]
 
     def raw_capture(self, point: str, boot: int, sequence: int) -> bytes | None:
-        """The bytes of one capture as they came; None when they have left the ring."""
+        """The bytes of one capture as they came; None when they have left the ring and are not pinned."""
         c = capture_table.c
         rows = self._all(
             sa.select(c.segment, c.offset, c.length).where(
                 c.point == point, c.boot == boot, c.sequence == sequence, c.segment.is_not(None)
             )
         )
-        return self.segments.read(Place(rows[0].segment, rows[0].offset, rows[0].length)) if rows else None
+        raw = self.segments.read(Place(rows[0].segment, rows[0].offset, rows[0].length)) if rows else None
+        if raw is not None:
+            return raw
+        c = pin_table.c
+        pinned = self._all(sa.select(c.raw).where(c.point == point, c.boot == boot, c.sequence == sequence))
+        return pinned[0].raw if pinned else None
 
     def newest_capture(self, point: str) -> tuple[int, int] | None:
         """(boot, sequence) of the newest capture of a point whose bytes are still there."""
@@ -170,12 +234,19 @@ class Store:
     def waiting(self, count: int, *, besides: Iterable[int] = ()) -> list[Waiting]:
         """The next records for the site: urgent first, then in order."""
         c = outbox_table.c
-        skip = list(besides)
-        query = sa.select(c.sequence, c.priority, c.kind, c.body).order_by(c.priority, c.sequence)
-        rows = self._all(query.limit(count + len(skip)))
-        skipped = set(skip)
-        waiting = (Waiting(r.sequence - _FIRST, r.priority, r.kind, r.body) for r in rows)
-        return [w for w in waiting if w.sequence not in skipped][:count]
+        skip = set(besides)
+        order = sa.select(c.sequence).order_by(c.priority, c.sequence).limit(count + len(skip))  # from the index alone
+        with self._lock:
+            numbers = [n for n in self._connection.scalars(order) if n - _FIRST not in skip][:count]
+            found: dict[int, Waiting] = {}
+            for start in range(0, len(numbers), 500):
+                some = sa.select(c.sequence, c.priority, c.kind, c.body).where(
+                    c.sequence.in_(numbers[start : start + 500])
+                )
+                for r in self._connection.execute(some):
+                    found[r.sequence] = Waiting(r.sequence - _FIRST, r.priority, r.kind, r.body)
+            self._connection.rollback()
+        return [found[n] for n in numbers]
 
     def forget(self, through: int, also: Iterable[int]) -> int:
         """Delete what the site has stored; return how many records went.
@@ -217,6 +288,14 @@ class Store:
         row = self._all(sa.select(sa.func.count().label("pending"), sa.func.min(c.created_at_us).label("since_us")))[0]
         return int(row.pending), row.since_us
 
+    def lowest_waiting(self) -> int | None:
+        """The lowest record number that waits, or the next to be given; None while a gap record waits."""
+        c, next_row = outbox_table.c, sa.text("(SELECT coalesce(max(seq), 0) + 1 FROM sqlite_sequence)")
+        tells_gap = sa.exists().where(c.priority == URGENT, c.kind == "gap")
+        lowest = sa.select(sa.func.min(c.sequence)).scalar_subquery()
+        row = self._all(sa.select(tells_gap.label("gap"), sa.func.coalesce(lowest, next_row).label("first")))[0]
+        return None if row.gap else int(row.first) - _FIRST
+
     def counts(self) -> dict[str, int]:
         """All counters."""
         return {row.name: row.value for row in self._all(sa.select(counter_table))}
@@ -229,6 +308,13 @@ class Store:
         """Keep one text under a name, for `status` beside a running agent; errors as in `forget`."""
         with self._lock, self._writing():
             self._connection.execute(sa.insert(meta_table).prefix_with("OR REPLACE"), {"key": key, "value": value})
+
+    def letters_asked_again(self, at_most: int) -> list[Letter]:
+        """The dead letters somebody wants taken in again."""
+        with self._lock:
+            letters = asked_again(self._connection, at_most=at_most)
+            self._connection.rollback()
+            return letters
 
     def command_was_done(self, command_id: str) -> bool:
         """Whether a command has been carried out before."""
@@ -243,19 +329,6 @@ class Store:
             if _says_full(error):
                 raise StoreFull(f"no room in {self._settings.folder}") from error
             raise
-
-    def _identify(self) -> int:
-        with self._connection.begin():
-            rows = {row.key: row.value for row in self._connection.execute(sa.select(meta_table))}
-            if "boot" not in rows:
-                rows = {"boot": str(secrets.randbits(62)), "schema": str(SCHEMA_VERSION)}
-                self._connection.execute(sa.insert(meta_table), [{"key": k, "value": v} for k, v in rows.items()])
-        if int(rows["schema"]) > SCHEMA_VERSION:
-            raise StoreError(
-                f"store {self._settings.folder} has version {rows['schema']}, this program reads {SCHEMA_VERSION}; "
-                "install the newer gateway agent again or give it another folder"
-            )
-        return int(rows["boot"])
 
     def _write(self, batch: Batch, places: Sequence[Place]) -> int:
         """Write everything; return the bytes that were added to the outbox."""
@@ -285,20 +358,24 @@ class Store:
             ]  # fmt: skip
             run(sa.insert(outbox_table), rows)
             told_bytes = sum(int(str(row["size_bytes"])) for row in rows)
+            if pin_what_is_told(self._connection, batch):
+                told_bytes += self._bound_pins(batch.now_us)
         for point, state in batch.point_states.items():
             run(sa.insert(point_table).prefix_with("OR REPLACE"), {"point": point, "state": state})
         counts = batch.counts.copy()
+        whole_bytes = self._settings.dead_letter_payload_bytes
         for letter in batch.dead_letters:
             counts[DEAD_PREFIX + letter.reason] += 1
             run(
                 sa.insert(dead_letter_table),
                 {"topic": letter.topic[:256], "reason": letter.reason, "text": letter.text,
                  "head": letter.payload[:DEAD_LETTER_HEAD_BYTES], "size_bytes": len(letter.payload),
-                 "at_us": letter.at_us},
+                 "at_us": letter.at_us, "payload": letter.payload if 0 < len(letter.payload) <= whole_bytes else None},
             )  # fmt: skip
         self._count(counts)
         for command_id in batch.commands_done:
             run(sa.insert(command_table).prefix_with("OR IGNORE"), {"command_id": command_id, "at_us": batch.now_us})
+        write_answers(self._connection, batch.letter_answers, now_us=batch.now_us)
         return told_bytes
 
     def _count(self, counts: Mapping[str, int]) -> None:
@@ -310,7 +387,7 @@ class Store:
             self._connection.execute(upsert, {"name": name, "n": n})
 
     def _require_free_bytes(self) -> None:
-        free = shutil.disk_usage(self._settings.folder).free
+        free = self._disk.free_bytes(self._settings.folder)
         if free < self._settings.min_free_bytes:
             raise StoreFull(
                 f"{free} bytes free in {self._settings.folder}, min_free_bytes is {self._settings.min_free_bytes}; "
@@ -318,30 +395,71 @@ class Store:
             )
 
     def _keep_within_bounds(self, batch: Batch) -> None:
-        for segment in self.segments.drop_oldest():
-            with self._connection.begin():
-                self._connection.execute(
-                    sa.update(capture_table)
-                    .where(capture_table.c.segment == segment)
-                    .values(segment=None, offset=None, length=None)
-                )
+        self._age.tick(batch.now_us)
+        for segment in self.segments.surplus():
+            self._give_up_segment(segment)
         if self._outbox_bytes > self._settings.outbox_bytes:
             self._drop_from_outbox(batch.now_us)
         if batch.dead_letters:
-            c = dead_letter_table.c
-            newest_letter = self._scalar(sa.select(sa.func.max(c.id)))
             with self._connection.begin():
-                self._connection.execute(sa.delete(dead_letter_table).where(c.id <= newest_letter - DEAD_LETTERS_KEPT))
+                self._count(bound_dead_letters(self._connection, self._settings))
         if batch.commands_done:
             with self._connection.begin():
                 long_ago_us = batch.now_us - COMMANDS_KEPT_US
                 self._connection.execute(sa.delete(command_table).where(command_table.c.at_us < long_ago_us))
-        newest = self.captures_stored()
-        if newest > self._settings.health_rows and newest % 1000 < 64:
+        if self._commits % TIDY_EVERY == 0:
+            self._tidy(batch.now_us)
+        self._commits += 1
+
+    def _tidy(self, now_us: int) -> None:
+        """Give up what is too old or too much, and put right what a crash has left."""
+        settings, older_than_us = self._settings, self._age.older_than_us
+        with self._connection.begin():
+            old = too_old_segments(self._connection, self.segments, older_than_us(settings.raw_days), now_us=now_us)
+        for segment in old:
+            self._give_up_segment(segment)
+        with self._connection.begin():
+            left = surplus_results(self._connection, settings, older_than_us(settings.health_days))
+            gaps = forget_what_is_gone(self._connection, self.segments.oldest, now_us=now_us)
+            told_bytes = self._tell_of_pins(gaps)
+            if left:
+                self._count({RESULTS_LEFT: left})
+        self._outbox_bytes += told_bytes
+
+    def _give_up_segment(self, segment: int) -> None:
+        """Take a segment out of the ring; what is pinned of it moves into the database."""
+        pinned: list[tuple[int, bytes]] = []
+
+        def forget() -> None:
             with self._connection.begin():
-                self._connection.execute(
-                    sa.delete(capture_table).where(capture_table.c.id <= newest - self._settings.health_rows)
-                )
+                left = forget_segment(self._connection, segment, pinned)
+                self._count({RAW_LEFT: left})
+
+        with self._connection.begin():
+            pinned = pinned_bytes_of(self._connection, segment, self._read_undamaged)
+        try:
+            forget()
+        except OperationalError as error:
+            if not _says_full(error):
+                raise
+            self.segments.drop(segment)  # makes the room that is needed to keep what is pinned, which is in memory
+            forget()
+        self.segments.drop(segment)
+
+    def _read_undamaged(self, place: Place) -> bytes | None:
+        try:
+            return self.segments.read(place)
+        except StoreError as error:
+            event(log, logging.ERROR, "pinned_capture_damaged", text=str(error))
+            return None
+
+    def _bound_pins(self, now_us: int) -> int:
+        return self._tell_of_pins(surplus_pins(self._connection, self._settings.pinned_bytes, now_us=now_us))
+
+    def _tell_of_pins(self, gaps: Sequence[Gap]) -> int:
+        if gaps:
+            self._count({PINS_LEFT: len(gaps)})
+        return sum(self._tell(gap) for gap in gaps)
 
     def _drop_from_outbox(self, now_us: int) -> None:
         """Give up the oldest health and evidence records down to nine tenths; alarms and answers are never given up."""
@@ -366,14 +484,18 @@ class Store:
         self._outbox_bytes = left_bytes
 
     def _tell_gap(self, first: int, last: int, reason: str, at_us: int) -> int:
-        record = Gap(
-            what="records", source="outbox", first=first, last=last, count=last - first + 1, reason=reason, at_us=at_us
-        )
-        body = encode(record)
-        self._connection.execute(
-            sa.insert(outbox_table),
-            {"priority": URGENT, "kind": "gap", "body": body, "size_bytes": len(body), "created_at_us": at_us},
-        )
+        self._count({RECORDS_LEFT: last - first + 1})
+        return self._tell(
+            Gap(
+                what="records", source="outbox", first=first, last=last, count=last - first + 1, reason=reason,
+                at_us=at_us,
+            )
+        )  # fmt: skip
+
+    def _tell(self, gap: Gap) -> int:
+        body = encode(gap)
+        row = {"priority": URGENT, "kind": "gap", "body": body, "size_bytes": len(body), "created_at_us": gap.at_us}
+        self._connection.execute(sa.insert(outbox_table), row)
         return len(body)
 
     def _all(self, query: sa.Select[*tuple[Any, ...]]) -> Sequence[Row[Any]]:
@@ -411,7 +533,7 @@ def read_only(folder: Path) -> Connection:
     Raises:
         StoreError: There is none, or none that can be read.
     """
-    path = folder / "gateway.db"
+    path = folder / DATABASE
     if not path.exists():
         raise StoreError(f"no store in {folder}; has this gateway agent run?")
     connection = open_database(sqlite_url(path), read_only=True).connect()

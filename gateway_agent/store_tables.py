@@ -57,6 +57,27 @@ dead_letter_table = sa.Table(
     sa.Column("head", sa.LargeBinary, nullable=False),
     sa.Column("size_bytes", sa.Integer, nullable=False),
     sa.Column("at_us", sa.BigInteger, nullable=False),
+    sa.Column("payload", sa.LargeBinary, nullable=True, comment="the whole, as long as there is room for it"),
+    sa.Column("reinject_at_us", sa.BigInteger, nullable=True, comment="when a person asked to take it in again"),
+    sa.Column("taken_at_us", sa.BigInteger, nullable=True, comment="when it was taken in after all"),
+    sa.Index("ix_dead_letter_reinject", "reinject_at_us"),
+)  # fmt: skip
+pin_table = sa.Table(
+    "pin", store_metadata,
+    sa.Column("id", sa.Integer, primary_key=True, autoincrement=True),
+    sa.Column("point", sa.String, nullable=False),
+    sa.Column("boot", sa.BigInteger, nullable=False),
+    sa.Column("sequence", sa.BigInteger, nullable=False),
+    sa.Column("segment", sa.Integer, nullable=True, comment="in the ring; none once the bytes are here"),
+    sa.Column("offset", sa.BigInteger, nullable=True),
+    sa.Column("length", sa.BigInteger, nullable=False),
+    sa.Column("why", sa.String, nullable=False),
+    sa.Column("alarm_id", sa.String, nullable=False),
+    sa.Column("open", sa.Boolean, nullable=False, comment="the alarm it belongs to still stands"),
+    sa.Column("pinned_at_us", sa.BigInteger, nullable=False),
+    sa.Column("raw", sa.LargeBinary, nullable=True, comment="since its segment left the ring"),
+    sa.UniqueConstraint("point", "boot", "sequence"),
+    sa.Index("ix_pin_segment", "segment"),
 )  # fmt: skip
 command_table = sa.Table(
     "command_done", store_metadata,

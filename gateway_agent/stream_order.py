@@ -6,6 +6,10 @@ from dataclasses import dataclass, field
 # Newest sequences of a boot held exactly; an older one is looked up in the store, and an older hole will never come:
 # sensors keep some tens of captures, and one that has dropped a capture would else never be acknowledged again.
 REMEMBERED = 1024
+# The first capture heard of a boot need not be the oldest kept: a broker that died may have lost those before it, and
+# the sensor sends them again, oldest first. One that has repeated a capture so often while no older one came keeps none
+# that is older. No clock can say this: the way to the gateway may be cut for longer than any sensor's pause.
+REPEATED = 5
 MAX_GAP = 1_000_000  # a jump beyond this is a broken counter, not a million lost captures
 
 
@@ -37,6 +41,8 @@ class StreamOrder:
     _lowest: int = -1
     _highest: int = -1
     _through: int = -1
+    _repeated: int = -1
+    _repeats: int = 0
 
     @classmethod
     def restore(cls, boot: int, sequences: Iterable[int]) -> "StreamOrder":
@@ -46,7 +52,6 @@ class StreamOrder:
         if stored:
             order._seen = set(stored)
             order._lowest, order._highest = stored[0], stored[-1]
-            order._through = stored[0]
             order._advance()
         return order
 
@@ -58,6 +63,8 @@ class StreamOrder:
     def arrive(self, sequence: int, *, kept_until_ack: bool) -> Arrival:
         """Take note of one capture that is about to be stored."""
         if sequence in self._seen:
+            if kept_until_ack and sequence > self._through:
+                self._note_repeated(sequence)
             return Arrival(duplicate=True, unsure=False, missing=0)
         if self._highest >= 0 and sequence <= self._highest - REMEMBERED:
             return Arrival(duplicate=False, unsure=True, missing=-1 if sequence > self._lowest else 0)
@@ -65,8 +72,6 @@ class StreamOrder:
         self._seen.add(sequence)
         if not kept_until_ack:
             self._through = max(self._through, sequence)
-        elif self._through < 0:
-            self._through = sequence
         self._advance()
         if len(self._seen) > 2 * REMEMBERED:
             self._seen = {s for s in self._seen if s > self._highest - REMEMBERED}
@@ -85,6 +90,15 @@ class StreamOrder:
             self._lowest = sequence
             return missing
         return -1
+
+    def _note_repeated(self, sequence: int) -> None:
+        """Count how often the oldest capture is repeated that waits behind a hole."""
+        if self._repeated <= self._through or sequence < self._repeated:
+            self._repeated, self._repeats = sequence, 0
+        self._repeats += sequence == self._repeated
+        if self._repeats >= REPEATED:
+            self._through = self._repeated - 1
+            self._advance()
 
     def _advance(self) -> None:
         self._through = max(self._through, self._highest - REMEMBERED)

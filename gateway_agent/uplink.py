@@ -1,7 +1,9 @@
 """This file knows how records reach the site: in batches, urgent first, and kept until the site says it has them.
 
 The broker's acknowledgement deletes nothing here; only the site's own, sent after its commit, does. What has not
-been acknowledged within `RESEND_S` is sent again; the site knows a record by (gateway, boot, sequence).
+been acknowledged within `RESEND_S` is sent again; the site knows a record by (gateway, boot, sequence). A site that
+does not answer gets one batch at a time, ever more rarely: the broker would keep all the others for it, too, and an
+alarm raised meanwhile would come behind them.
 """
 
 import contextlib
@@ -20,7 +22,7 @@ from schemas.topics import RECORDS
 
 log = logging.getLogger(__name__)
 
-RESEND_S = 10.0
+RESEND_S, RESEND_MOST_S = 10.0, 60.0  # the pause doubles while the site does not answer
 WINDOW_RECORDS = 2000  # sent and not yet acknowledged by the site
 BATCH_RECORDS = 200
 _FRAME_BYTES = 160
@@ -42,12 +44,19 @@ class Uplink:
         self._committed = committed
         self._lock = threading.Lock()
         self._sent_at_s: dict[int, float] = {}
+        self._resend_s = RESEND_S
         self._stopping = False
+
+    @property
+    def under_way(self) -> int:
+        """Records sent whose acknowledgement has not come."""
+        return len(self._sent_at_s)
 
     def forget_what_was_sent(self) -> None:
         """The broker was away: whatever was under way is sent again."""
         with self._lock:
             self._sent_at_s.clear()
+            self._resend_s = RESEND_S
         self._committed.set()
 
     def acknowledge(self, ack: RecordsAck) -> int:
@@ -59,6 +68,7 @@ class Uplink:
         also = set(ack.also)
         with self._lock:
             self._sent_at_s = {n: at for n, at in self._sent_at_s.items() if n > ack.through and n not in also}
+            self._resend_s = RESEND_S
         self._committed.set()
         return gone
 
@@ -83,9 +93,12 @@ class Uplink:
         """Send one batch; tell whether there may be more to send now."""
         now_s = self._monotonic_s()
         with self._lock:
-            self._sent_at_s = {n: at for n, at in self._sent_at_s.items() if now_s - at < RESEND_S}
+            if any(now_s - at >= self._resend_s for at in self._sent_at_s.values()):
+                self._sent_at_s.clear()
+                self._resend_s = min(2 * self._resend_s, RESEND_MOST_S)
             under_way = set(self._sent_at_s)
-        if len(under_way) >= WINDOW_RECORDS:
+            window = WINDOW_RECORDS if self._resend_s == RESEND_S else BATCH_RECORDS
+        if len(under_way) >= window:
             return False
         waiting = self._store.waiting(BATCH_RECORDS, besides=under_way)
         if not waiting:

@@ -1,6 +1,7 @@
 """This file knows the way of a capture through a running gateway: queue, judge, commit, acknowledge, in this order.
 
-One thread owns the judge and everything that writes to the store; the network thread only puts into its queue.
+One thread owns the judge; the network thread only puts into its queue, and the committer makes true what was judged
+while the next batch is judged.
 The broker holds what has not been acknowledged, so the queue has room for the whole unacknowledged window, and for
 the one before a reconnect besides: it can only be full when the broker does not keep to the window, and then the
 network thread waits and TCP holds the broker back.
@@ -10,35 +11,37 @@ import logging
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
 
-from gateway_agent.batch import Batch, DeadLetter
-from gateway_agent.errors import StoreFull
+from gateway_agent.batch import ACKNOWLEDGED_EARLY, Batch, DeadLetter
+from gateway_agent.broker_order import BrokerOrder
+from gateway_agent.committer import Committer, ToCommit
 from gateway_agent.healthy_rows import HealthyRows
 from gateway_agent.intake import Intake, Payload, Taken
-from gateway_agent.judge import Judge, Judged
+from gateway_agent.judge import Judge
+from gateway_agent.point_monitor import Seen
 from gateway_agent.settings import IngestSettings
 from gateway_agent.store import Store
+from gateway_agent.waiting import Waiting
 from schemas.errors import RejectedInput
 from schemas.link import Carrier, Received
 from schemas.logs import event
-from schemas.messages import CaptureAck, encode
-from schemas.topics import CAPTURE_ACK
 
 log = logging.getLogger(__name__)
 
-FULL_DISK_RETRY_S = 1.0
 Job = Callable[[Judge, Batch], None]
 """Something another thread wants done between two batches, with whatever it makes true."""
 
 
 @dataclass(frozen=True, slots=True)
 class Clocks:
-    """Where time comes from."""
+    """Where time comes from, and how to wait for something while a full disk keeps a batch in hand."""
 
     wall_us: Callable[[], int] = lambda: time.time_ns() // 1000
     monotonic_s: Callable[[], float] = time.monotonic
+    wait_for: Callable[[threading.Condition, Callable[[], bool], float], bool] = threading.Condition.wait_for
 
 
 class IngestWorker:
@@ -50,24 +53,47 @@ class IngestWorker:
         self._settings = settings
         self._judge = judge
         self._intake = intake
-        self._store = store
-        self._healthy = healthy
         self._clocks = clocks
-        self._link: Carrier | None = None
+        self._order = BrokerOrder(settings.queue_captures)
+        self._committer = Committer(
+            store, self._order, site=intake.site, gateway=intake.gateway, learn=healthy.add,
+            monotonic_s=clocks.monotonic_s, wait_for=clocks.wait_for,
+        )  # fmt: skip
         lock = threading.RLock()
         self._waiting = threading.Condition(lock)
         self._room = threading.Condition(lock)
         self._queue: deque[tuple[Received, int]] = deque()
         self._jobs: deque[Job] = deque()
         self._stopping = False
-        self.committed = threading.Event()
-        """Set after every commit; the uplink waits for it."""
-        self.disk_full = False
-        self.busy_since_s: float | None = None
+        self._judging_since_s: float | None = None
+
+    def use_settings(self, settings: IngestSettings) -> None:
+        """Take batches of another size from now on; called in this worker's thread."""
+        self._settings = settings
 
     def attach(self, link: Carrier) -> None:
         """Name the link on which captures come and acknowledgements go."""
-        self._link = link
+        self._committer.attach(link)
+
+    @property
+    def committed(self) -> threading.Event:
+        """Set after every commit; the uplink waits for it."""
+        return self._committer.committed
+
+    @property
+    def disk_full(self) -> bool:
+        """Whether a batch waits for room on the disk."""
+        return self._committer.disk_full
+
+    @property
+    def busy_since_s(self) -> float | None:
+        """Since when the batch in hand has been in hand, judged or written; None when nothing is."""
+        since_s = [at_s for at_s in (self._judging_since_s, self._committer.busy_since_s) if at_s is not None]
+        return min(since_s, default=None)
+
+    def settle(self) -> None:
+        """Return when everything judged so far is true; for who is about to ask the store."""
+        self._committer.settle()
 
     @property
     def queued(self) -> int:
@@ -75,19 +101,28 @@ class IngestWorker:
         return len(self._queue)
 
     def put(self, received: Received) -> None:
-        """Take a message from the network thread; waits for room when the queue is full.
+        """Take one message from the network thread; as `put_all`."""
+        self.put_all((received,))
+
+    def put_all(self, messages: Iterable[Received]) -> None:
+        """Take messages from the network thread; waits for room when the queue is full.
 
         Brokers do not all keep to the agreed window (mosquitto 2.0.11 does not). A message refused here would not come
-        again on this connection, so the network thread stands still instead, and TCP holds the broker back. A message
-        that comes when this worker ends is not taken: it stays with the broker.
+        again on this connection, so the network thread stands still instead, and TCP holds the broker back. What
+        comes when this worker ends is not taken: it stays with the broker.
         """
+        at_us = self._clocks.wall_us()
         with self._waiting:
-            if self._takes_the_place_of_its_older_self(received):
-                return
-            self._room.wait_for(lambda: self._stopping or len(self._queue) < 2 * self._settings.queue_captures)
-            if self._stopping:
-                return
-            self._queue.append((received, self._clocks.wall_us()))
+            for received in messages:
+                if self._takes_the_place_of_its_older_self(received):
+                    continue
+                if len(self._queue) >= 2 * self._settings.queue_captures:
+                    self._waiting.notify()
+                    self._room.wait_for(lambda: self._stopping or len(self._queue) < 2 * self._settings.queue_captures)
+                    at_us = self._clocks.wall_us()
+                if self._stopping:
+                    return
+                self._queue.append((received, at_us))
             self._waiting.notify()
 
     def _takes_the_place_of_its_older_self(self, received: Received) -> bool:
@@ -98,7 +133,6 @@ class IngestWorker:
             if (waiting.topic, waiting.payload) == (received.topic, received.payload):
                 del self._queue[index]
                 self._queue.append((received, at_us))
-                self._waiting.notify()
                 return True
         return False
 
@@ -115,24 +149,38 @@ class IngestWorker:
             self._stopping = True
             self._waiting.notify()
             self._room.notify_all()
+        self._committer.stop()
 
     def run(self) -> None:
-        """Work until stopped."""
-        while self._wait_for_work():
-            self.turn()
+        """Work until stopped: describe a full batch that waits while the one before it is judged."""
+        self._committer.start()
+        with ThreadPoolExecutor(1, "describe") as beside:
+            ahead: Future[_Described] | None = None
+            while ahead is not None or self._wait_for_work():
+                following = None
+                if self._full_batch_waits():
+                    following = beside.submit(self._describe, self._take())
+                if ahead is not None:
+                    self._conclude(ahead.result())
+                elif following is None:
+                    self.turn()
+                ahead = following
+        self._committer.end()
 
     def turn(self) -> bool:
         """Do one batch of what waits now, jobs first; without waiting. False when nothing was to do."""
-        received, jobs = self._take()
-        self.busy_since_s = self._clocks.monotonic_s()
+        self._committer.check()
+        jobs = self._take_jobs()
+        self._judging_since_s = self._clocks.monotonic_s()
+        if jobs:
+            self.settle()
         for job in jobs:
             batch = Batch(self._clocks.wall_us())
             job(self._judge, batch)
-            self._commit(batch)
-        if received:
-            self._work(received)
-        self._collect_given_up()
-        self.busy_since_s = None
+            self._committer.give(ToCommit(batch))
+            self.settle()
+        received = self._take()
+        self._conclude(self._describe(received))
         return bool(received or jobs)
 
     def _wait_for_work(self) -> bool:
@@ -147,80 +195,81 @@ class IngestWorker:
                     break
             return not self._stopping
 
-    def _take(self) -> tuple[list[tuple[Received, int]], list[Job]]:
+    def _full_batch_waits(self) -> bool:
+        """Whether to look ahead; a job wants nothing under way."""
+        with self._waiting:
+            return len(self._queue) >= self._settings.batch_captures and not self._jobs and not self._stopping
+
+    def _take_jobs(self) -> list[Job]:
         with self._waiting:
             jobs = list(self._jobs)
             self._jobs.clear()
+            return jobs
+
+    def _take(self) -> list[tuple[Received, int]]:
+        with self._waiting:
             count = min(len(self._queue), self._settings.batch_captures)
             taken = [self._queue.popleft() for _ in range(count)]
             self._room.notify_all()
-            return taken, jobs
+            return taken
 
-    def _work(self, received: list[tuple[Received, int]]) -> None:
-        taken: list[Taken] = []
-        dead: list[DeadLetter] = []
+    def _describe(self, received: list[tuple[Received, int]]) -> "_Described":
+        """What a batch holds, before anything learnt is asked; one batch at a time."""
+        found = _Described()
+        now_s = self._clocks.monotonic_s()
         for message, at_us in received:
             try:
-                one = self._intake.take(
-                    Payload(message.topic, message.payload, at_us), now_s=self._clocks.monotonic_s()
-                )
-                if one is not None:
-                    taken.append(one)
+                one = self._intake.take(Payload(message.topic, message.payload, at_us), now_s=now_s)
             except RejectedInput as error:
-                dead.append(DeadLetter(message.topic, error.reason, str(error), message.payload, at_us))
+                found.dead.append(DeadLetter(message.topic, error.reason, str(error), message.payload, at_us))
                 event(
                     log, logging.WARNING, "capture_refused", topic=message.topic, reason=error.reason, text=str(error)
                 )
-        judged = self._judge.process(taken, now_us=self._clocks.wall_us())
-        judged.batch.dead_letters = dead
-        judged.batch.now_us = self._clocks.wall_us()
-        if not self._commit(judged.batch):
-            return
-        for rows in judged.healthy:
-            self._healthy.add(rows)
-        self._acknowledge(received, judged)
-
-    def _commit(self, batch: Batch) -> bool:
-        """Commit; on a full disk give up old raw captures, then wait. False when stopped before it came to that."""
-        if batch.empty:
-            return True
-        while True:
-            try:
-                self._store.commit(batch)
-            except StoreFull as error:
-                if self._store.make_room():
+            else:
+                if isinstance(one, Waiting):
+                    self._order.came(message, one)
                     continue
-                if not self.disk_full:
-                    event(log, logging.ERROR, "disk_full", text=str(error))
-                self.disk_full = True
-                with self._waiting:
-                    if self._stopping or self._waiting.wait_for(lambda: self._stopping, FULL_DISK_RETRY_S):
-                        return False
-                continue
-            if self.disk_full:
-                event(log, logging.INFO, "disk_has_room_again")
-            self.disk_full = False
-            self.committed.set()
-            return True
+                found.taken.append(one)
+            self._order.came(message)
+            found.messages.append(message)
+        at_us = self._clocks.wall_us()
+        found.dead += [
+            DeadLetter("fragment", error.reason, str(error), b"", at_us) for error in self._intake.given_up(now_s=now_s)
+        ]
+        found.messages += self._order.finished_pieces()
+        early = self._order.let_go_early()
+        found.messages += early
+        found.acknowledged_early = len(early)
+        found.seen = self._judge.look(found.taken)
+        return found
 
-    def _acknowledge(self, received: list[tuple[Received, int]], judged: Judged) -> None:
-        link = self._link
-        if link is None:
-            return
-        for message, _ in received:
-            link.acknowledge(message)
-        for (point, boot), through in judged.acknowledge.items():
-            if through < 0:
-                continue
-            machine, _, position = point.partition("/")
-            topic = CAPTURE_ACK.path(
-                site=self._intake.site, gateway=self._intake.gateway, machine=machine, position=position
-            )
-            link.publish(topic, encode(CaptureAck(point=point, boot=boot, through=through)))
+    def _conclude(self, found: "_Described") -> None:
+        """Judge what was described and have it made true."""
+        if found.messages or found.dead:
+            self._judging_since_s = self._clocks.monotonic_s()
+            judged = self._judge.conclude(found.taken, found.seen, now_us=self._clocks.wall_us())
+            judged.batch.dead_letters = found.dead
+            if found.acknowledged_early:
+                judged.batch.counts[ACKNOWLEDGED_EARLY] += found.acknowledged_early
+            judged.batch.now_us = self._clocks.wall_us()
+            self._committer.give(ToCommit(judged.batch, found.messages, judged.acknowledge, judged.healthy))
+        self._judging_since_s = None
 
-    def _collect_given_up(self) -> None:
-        lost = self._intake.given_up(now_s=self._clocks.monotonic_s())
-        if lost:
-            now_us = self._clocks.wall_us()
-            letters = [DeadLetter("fragment", error.reason, str(error), b"", now_us) for error in lost]
-            self._commit(Batch(now_us, dead_letters=letters))
+
+@dataclass(slots=True, eq=False)
+class _Described:
+    """One batch between intake and judge.
+
+    Attributes:
+        taken: Captures that can be used, in order.
+        seen: What there is to see of each.
+        dead: What cannot be used.
+        messages: What may be acknowledged once all of it is true.
+        acknowledged_early: How many of them are pieces of captures that are not whole.
+    """
+
+    taken: list[Taken] = field(default_factory=list)
+    seen: list[Seen | None] = field(default_factory=list)
+    dead: list[DeadLetter] = field(default_factory=list)
+    messages: list[Received] = field(default_factory=list)
+    acknowledged_early: int = 0

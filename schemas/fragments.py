@@ -148,6 +148,11 @@ class Reassembly:
         given_up, self._given_up = self._given_up, []
         return given_up
 
+    def waits_for(self, source: str, stream: int, item: int) -> bool:
+        """Whether pieces of an item are held that never was whole yet."""
+        key = (source, stream, item)
+        return key in self._open and key not in self._whole
+
     @property
     def held_bytes(self) -> int:
         """Memory that unfinished items take, in bytes."""

@@ -5,15 +5,16 @@ connected; an acknowledgement sent after a reconnect would acknowledge another m
 payload larger than the broker takes would make it reconnect for ever.
 """
 
+import contextlib
 import logging
 import random
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 import paho.mqtt.client as paho
-from paho.mqtt.enums import CallbackAPIVersion
+from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 
@@ -24,6 +25,7 @@ from schemas.settings import BrokerSettings, read_secret
 log = logging.getLogger(__name__)
 
 RECEIVE_MAXIMUM = 500  # unacknowledged messages the broker may have under way to us: our back-pressure
+UNREADABLE_PAUSE_S = 1.0  # a broker that sends nonsense is not asked for more of it at once
 MQTT_OVERHEAD_BYTES = 512  # topic, properties and header on top of a payload
 
 
@@ -39,12 +41,12 @@ class Received:
     payload: bytes
     qos: int
     retained: bool
-    _mid: int
-    _connection: int
+    packet_id: int
+    connection: int
 
     def is_of_older_connection_than(self, other: "Received") -> bool:
         """Whether the broker may have sent this message again, on the connection on which `other` came."""
-        return self._connection < other._connection
+        return self.connection < other.connection
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +77,26 @@ class Carrier(Protocol):
 
     def acknowledge(self, received: Received) -> None:
         """Tell the broker that a message is safe with us; ignored after a reconnect (it comes again)."""
+
+    def acknowledge_all(self, messages: Iterable[Received]) -> None:
+        """The same for many, in their order."""
+
+
+class _Client(paho.Client):
+    """Paho ends its thread at a packet it cannot read and still says it is connected; this one connects again."""
+
+    on_unreadable: Callable[[Exception], None]
+
+    def loop_forever(self, timeout: float = 1.0, retry_first_connection: bool = False) -> MQTTErrorCode:
+        """Serve the connection until told to stop; called by paho's own thread."""
+        while True:
+            try:
+                return super().loop_forever(timeout, retry_first_connection)
+            except Exception as error:  # whatever a broken packet makes paho trip over
+                log.exception("message_handler_failed")
+                self.on_unreadable(error)
+                with contextlib.suppress(OSError):  # then the loop tries again, as after every lost connection
+                    self.reconnect()
 
 
 class Link:
@@ -118,12 +140,14 @@ class Link:
         self._in_flight: set[int] = set()
         self._handing_over = 0
         self._answered_early: set[int] = set()  # by the broker, before paho has told us the number
+        self._stopping = threading.Event()
         self.fault: Exception | None = None
         self._client = self._make_client(client_id, will, manual_ack=manual_ack)
 
     def _make_client(self, client_id: str, will: Will | None, *, manual_ack: bool) -> paho.Client:
         s = self._settings
-        client = paho.Client(CallbackAPIVersion.VERSION2, client_id, protocol=paho.MQTTv5, manual_ack=manual_ack)
+        client = _Client(CallbackAPIVersion.VERSION2, client_id, protocol=paho.MQTTv5, manual_ack=manual_ack)
+        client.on_unreadable = self._unreadable
         if s.username is not None:
             client.username_pw_set(s.username, read_secret(s.password_file) if s.password_file else None)
         if s.ca_file is not None:
@@ -160,10 +184,12 @@ class Link:
             clean_start=not self._persistent,
             properties=properties,
         )
+        self._stopping.clear()
         self._client.loop_start()
 
     def stop(self) -> None:
         """Say good-bye to the broker and end the network thread; the session stays."""
+        self._stopping.set()
         self._client.disconnect()
         self._client.loop_stop()
         with self._state:
@@ -226,8 +252,13 @@ class Link:
 
     def acknowledge(self, received: Received) -> None:
         """Tell the broker that a message is safe with us; ignored after a reconnect (it comes again)."""
-        if received.qos and received._connection == self._connection and self._up:
-            self._client.ack(received._mid, received.qos)
+        if received.qos and received.connection == self._connection and self._up:
+            self._client.ack(received.packet_id, received.qos)
+
+    def acknowledge_all(self, messages: Iterable[Received]) -> None:
+        """The same for many, in their order."""
+        for received in messages:
+            self.acknowledge(received)
 
     def _connected(self, client: paho.Client, _: Any, flags: Any, code: Any, properties: Any) -> None:
         if code.is_failure:
@@ -258,6 +289,10 @@ class Link:
             self._state.notify_all()
         if was_up:
             event(log, logging.WARNING, "broker_lost", reason=str(code), host=self._settings.host)
+
+    def _unreadable(self, error: Exception) -> None:
+        self._disconnected(self._client, None, None, f"a packet that cannot be read: {error!r}", None)
+        self._stopping.wait(UNREADABLE_PAUSE_S)
 
     def _received(self, _client: paho.Client, _: Any, message: paho.MQTTMessage) -> None:
         if self._on_message is None:

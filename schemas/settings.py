@@ -66,6 +66,24 @@ class BrokerSettings(Settings):
         return self
 
 
+class ObserveSettings(Settings):
+    """Where metrics and health are shown over HTTP. Nothing listens without a port."""
+
+    port: int | None = Field(default=None, ge=1, le=65535, description="Off when absent.")
+    host: str = "127.0.0.1"
+    token_file: Path | None = Field(default=None, description="One line; asked for as `Authorization: Bearer ...`.")
+    allow_anonymous_beyond_loopback: bool = False
+
+    @model_validator(mode="after")
+    def _secure(self) -> Self:
+        if not is_loopback(self.host) and self.token_file is None and not self.allow_anonymous_beyond_loopback:
+            raise ValueError(
+                f"{self.host} can be reached from outside and no token_file is set; set one, or "
+                "allow_anonymous_beyond_loopback = true if you accept that everybody on the network can read"
+            )
+        return self
+
+
 _S = TypeVar("_S", bound=Settings)
 
 
@@ -90,7 +108,9 @@ def read_secret(path: Path) -> str:
     return secret
 
 
-def load_settings(kind: type[_S], path: Path | None, environment: Mapping[str, str] | None = None) -> _S:
+def load_settings(
+    kind: type[_S], path: Path | None, environment: Mapping[str, str] | None = None, *, base: Path | None = None
+) -> _S:
     """Read settings of one service.
 
     Values of the environment win: `UNDERTONE_BROKER__PORT=8883` sets `port` in `[broker]`. Relative paths in the
@@ -100,6 +120,7 @@ def load_settings(kind: type[_S], path: Path | None, environment: Mapping[str, s
         kind: The service's settings class.
         path: The TOML file; only defaults and environment if None.
         environment: Defaults to that of the process.
+        base: What relative paths are relative to; the folder of the file by default.
 
     Raises:
         SettingsError: The file or a value cannot be used; the message names each setting.
@@ -117,7 +138,8 @@ def load_settings(kind: type[_S], path: Path | None, environment: Mapping[str, s
     for name, value in (os.environ if environment is None else environment).items():
         if name.startswith(ENVIRONMENT_PREFIX) and name not in NOT_SETTINGS:
             _place(table, name, value)
-    base = path.resolve().parent if path is not None else Path.cwd()
+    if base is None:
+        base = path.resolve().parent if path is not None else Path.cwd()
     try:
         return _resolve_paths(kind.model_validate(table), base)
     except ValidationError as error:

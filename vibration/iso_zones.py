@@ -128,11 +128,13 @@ def zone(
     Returns:
         The verdict. With an axis missing, C and D are given (the missing one can only be worse), A and B are not.
     """
-    classes = load_zone_table() if table is None else table
-    refusal = _refusal(nameplate, classes)
-    if refusal is not None:
-        return ZoneVerdict(None, refusal)
-    found = _find_class(nameplate, classes)
+    if table is None:
+        found = _class_that_ships(nameplate.power_kw, nameplate.foundation, nameplate.kind, nameplate.machine_class)
+    else:
+        found = _class_or_refusal(nameplate, table)
+    found = _refused_speed(nameplate) or found
+    if isinstance(found, str):
+        return ZoneVerdict(None, found)
     axes = [float(velocity_mm_s)] if isinstance(velocity_mm_s, (int, float)) else [float(v) for v in velocity_mm_s]
     known = [value for value in axes if math.isfinite(value) and value >= 0.0]
     velocity = max(known, default=None)
@@ -199,11 +201,27 @@ def load_zone_table() -> tuple[MachineClass, ...]:
     return parse_zone_table(text)
 
 
+@functools.lru_cache(maxsize=256)
+def _class_that_ships(
+    power_kw: float | None, foundation: Foundation | None, kind: Kind, machine_class: str | None
+) -> MachineClass | str:
+    """The class of a machine in the table that ships; every capture asks, and a plant has a handful of answers."""
+    return _class_or_refusal(Nameplate(power_kw, foundation, kind, None, machine_class), load_zone_table())
+
+
+def _class_or_refusal(nameplate: Nameplate, classes: Sequence[MachineClass]) -> MachineClass | str:
+    return _refusal(nameplate, classes) or _find_class(nameplate, classes)
+
+
+def _refused_speed(nameplate: Nameplate) -> str | None:
+    if nameplate.kind == "reciprocating" or nameplate.rpm is None or nameplate.rpm >= LOWEST_RPM:
+        return None
+    return f"not assessable: {nameplate.rpm:g} rpm is below {LOWEST_RPM:g} rpm, where the standard ends"
+
+
 def _refusal(nameplate: Nameplate, classes: Sequence[MachineClass]) -> str | None:
     if nameplate.kind == "reciprocating":
         return "not assessable: reciprocating machines have their own standard (ISO 10816-6)"
-    if nameplate.rpm is not None and nameplate.rpm < LOWEST_RPM:
-        return f"not assessable: {nameplate.rpm:g} rpm is below {LOWEST_RPM:g} rpm, where the standard ends"
     if nameplate.machine_class is not None:
         if all(known.id != nameplate.machine_class for known in classes):
             return f"not assessable: the table has no class {nameplate.machine_class!r}; see its ids"

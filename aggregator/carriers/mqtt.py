@@ -94,6 +94,11 @@ class MqttCarrier(Carrier):
             persistent=False,  # presence must come again; a reply that was missed is asked for again
         )
 
+    @property
+    def connected(self) -> bool:
+        """Whether the broker has accepted us and not gone since."""
+        return self._link.connected
+
     def start(self) -> None:
         """Connect in the background."""
         self._link.start()

@@ -140,6 +140,10 @@ class Learning:
             self._uplink.start()
         self._thread.start()
 
+    def use_settings(self, settings: AggregatorSettings) -> None:
+        """Run rounds by other settings from the next one on."""
+        self._settings = settings
+
     def stop(self) -> None:
         """End; a round under way stays open and is taken up at the next start."""
         self._stopping.set()
@@ -255,9 +259,9 @@ class Learning:
             log.exception("learning_failed")
 
     def _keep_schedule(self) -> None:
-        settings = self._settings.learning
         done, next_at_s = 0, time.monotonic()
         while not self._stopping.is_set():
+            settings = self._settings.learning
             due = settings.enabled and time.monotonic() >= next_at_s and not 0 < settings.max_rounds <= done
             if due and len(self._present()) >= settings.min_members:
                 next_at_s = time.monotonic() + settings.round_interval_s

@@ -98,6 +98,7 @@ STATUS = m.GatewayStatus(
         ),
     ),
 )  # fmt: skip
+STATUS_WITH_FIRST = STATUS.model_copy(update={"outbox_first": 37})
 COMMAND = m.Command(
     command_id="0" * 32, gateway="gw-1", action="shelve", point="pump-07/de", actor="fitter", note="belt changed",
     issued_at_us=AT, until_us=AT + 3_600_000_000, label="",
@@ -108,7 +109,8 @@ SAID = (
     m.CaptureAck(point="pump-07/de", boot=7, through=41),
     m.MemberPresence(member="gw-1", node_id=12345, session=678, at_us=AT),
 )  # fmt: skip
-ONLY_READ = ("health", "record_batch")  # as 0.1 wrote them; now with a remaining life
+# As 0.1 wrote them; now with a remaining life, and with the first record that waits.
+ONLY_READ = ("health", "record_batch", "gateway_status")
 SAID_WITH_LIFE = (HEALTH_WITH_LIFE, _batch(HEALTH_WITH_LIFE, HEALTH))
 
 CAPTURE = Capture(
@@ -158,6 +160,7 @@ _META, _BLOB = array_blob(np.arange(6, dtype=np.float32).reshape(2, 3))
 GOLDEN: tuple[Golden, ...] = (
     *(_said(said, written=said.kind not in ONLY_READ) for said in SAID),
     *(_said(said, ".remaining_life") for said in SAID_WITH_LIFE),
+    _said(STATUS_WITH_FIRST, ".outbox_first"),
     Golden("capture.v1.bin", CAPTURE, encode_capture, decode_capture),
     Golden("fragment.v1.bin", Fragment(7, 41, 1, 3, 20, b"seven b"), encode_fragment, decode_fragment),
     Golden("container.v1.bin", ({"a": _META, "n": 3}, {"a": _BLOB, "empty": b""}), _container, unpack),

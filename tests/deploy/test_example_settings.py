@@ -16,6 +16,7 @@ from sensor_sim.settings import SimulatorSettings
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "deploy" / "examples"
 KINDS: dict[str, type[Settings]] = {
+    "foreign-sensors.toml": GatewaySettings,
     "gateway.toml": GatewaySettings,
     "site.toml": AggregatorSettings,
     "enterprise.toml": AggregatorSettings,

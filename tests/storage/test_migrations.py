@@ -78,7 +78,7 @@ def _rows(path: Path) -> dict[str, list[dict[str, object]]]:
     return {name: found for name, found in rows.items() if found}
 
 
-def _config_that_fails(tmp_path: Path) -> Config:
+def config_that_fails(tmp_path: Path) -> Config:
     """Our migrations, and behind them one that fails halfway."""
     config = alembic_config()
     steps = tmp_path / "versions"
@@ -164,7 +164,7 @@ def test_failed_migration_of_an_older_database_changes_nothing(dump: Path, path:
     before = _dump(path)
     engine = open_database(sqlite_url(path))
     with pytest.raises(DatabaseNotReady, match="nothing changed"):
-        migrate(engine, config=_config_that_fails(tmp_path))
+        migrate(engine, config=config_that_fails(tmp_path))
     engine.dispose()
     assert _dump(path) == before
 
@@ -183,7 +183,7 @@ def test_failed_migration_changes_nothing(path: Path, tmp_path: Path) -> None:
     engine = open_current(sqlite_url(path))
     before = _dump(path)
     with pytest.raises(DatabaseNotReady, match="nothing changed"):
-        migrate(engine, config=_config_that_fails(tmp_path))
+        migrate(engine, config=config_that_fails(tmp_path))
     engine.dispose()
     assert _dump(path) == before
 
@@ -191,7 +191,7 @@ def test_failed_migration_changes_nothing(path: Path, tmp_path: Path) -> None:
 def test_failed_first_migration_leaves_the_file_empty(path: Path, tmp_path: Path) -> None:
     engine = open_database(sqlite_url(path))
     with pytest.raises(DatabaseNotReady):
-        migrate(engine, config=_config_that_fails(tmp_path))
+        migrate(engine, config=config_that_fails(tmp_path))
     with engine.connect() as connection:
         assert sa.inspect(connection).get_table_names() == []
     engine.dispose()

@@ -17,7 +17,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Self
@@ -219,7 +219,9 @@ def linked(
 class ServiceProcess:
     """One of our services in a process of its own, watched as systemd would."""
 
-    def __init__(self, folder: Path, *command: str) -> None:
+    def __init__(
+        self, folder: Path, *command: str, prefix: Sequence[str] = (), environment: Mapping[str, str] | None = None
+    ) -> None:
         self.log = folder / f"{command[0]}-{command[1]}-{time.monotonic_ns()}.log"
         address = folder / f"{time.monotonic_ns()}.notify"
         self._notices = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
@@ -232,9 +234,9 @@ class ServiceProcess:
         watched = {"NOTIFY_SOCKET": str(address), "WATCHDOG_USEC": "2000000", "PYTHONFAULTHANDLER": "1"}
         with self.log.open("wb") as log:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", *command],
+                [*prefix, sys.executable, "-m", *command],
                 stdin=subprocess.DEVNULL, stdout=log, stderr=log,
-                env={**os.environ, **watched},
+                env={**os.environ, **watched, **(environment or {})},
             )  # fmt: skip
 
     def _listen(self) -> None:

@@ -4,7 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway_agent.intake import FUTURE_US, Intake, Payload
+from gateway_agent.intake import FUTURE_US, Intake, Payload, Taken
+from gateway_agent.waiting import Waiting
 from schemas.capture import MAX_BYTES, encode_capture
 from schemas.errors import RejectedInput
 from schemas.fragments import Fragment, Reassembly, encode_fragment, split
@@ -42,9 +43,10 @@ def test_a_capture_in_pieces_comes_in_with_the_last_of_them() -> None:
         door.take(payload(PIECES, piece), now_s=0.0)
         for piece in reversed(split(RAW, stream=1, item=3, piece_bytes=900))
     ]
-    assert taken[:-1] == [None] * (len(taken) - 1)
-    assert taken[-1] is not None
-    assert taken[-1].raw == RAW
+    *waiting, whole = taken
+    assert isinstance(whole, Taken)
+    assert whole.raw == RAW
+    assert all(isinstance(one, Waiting) and one.over() for one in waiting)
 
 
 def test_a_capture_that_never_becomes_whole_is_a_dead_letter() -> None:

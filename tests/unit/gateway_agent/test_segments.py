@@ -85,9 +85,16 @@ def test_a_place_where_nothing_was_written_gives_nothing(log: SegmentLog, place:
         log.read(place)
 
 
+def drop_surplus(log: SegmentLog) -> list[int]:
+    dropped = log.surplus()
+    for segment in dropped:
+        log.drop(segment)
+    return dropped
+
+
 def test_the_oldest_segments_give_way_and_their_entries_are_gone(log: SegmentLog) -> None:
     places = [log.append([bytes(990)])[0] for _ in range(6)]
-    dropped = log.drop_oldest()
+    dropped = drop_surplus(log)
     assert dropped == [0, 1, 2][: len(dropped)]
     assert log.total_bytes <= 3000
     assert [log.read(place) is None for place in places] == [place.segment in dropped for place in places]
@@ -96,7 +103,8 @@ def test_the_oldest_segments_give_way_and_their_entries_are_gone(log: SegmentLog
 
 def test_the_segment_under_the_pen_is_never_given_up(log: SegmentLog) -> None:
     place = log.append([bytes(5000)])[0]
-    assert log.drop_oldest(at_least=5) == []
+    assert log.surplus(at_least=5) == []
+    log.drop(place.segment)
     assert log.read(place) is not None
 
 
@@ -143,7 +151,7 @@ def test_numbers_of_segments_never_come_again_after_a_restart(tmp_path: Path) ->
     log = open_log(tmp_path, max_bytes=1)
     for _ in range(4):
         log.append([bytes(1500)])
-    log.drop_oldest()
+    drop_surplus(log)
     log.close()
     log = open_log(tmp_path, max_bytes=1)
     assert log.append([b"x"])[0].segment == 4

@@ -16,7 +16,8 @@ from sqlalchemy.exc import DatabaseError, IntegrityError
 from gateway_agent.batch import BULK, NORMAL, URGENT, Batch, CaptureRow, DeadLetter
 from gateway_agent.errors import StoreError, StoreFull
 from gateway_agent.settings import StoreSettings
-from gateway_agent.store import DEAD_LETTERS_KEPT, Store, read_only
+from gateway_agent.store import Store, read_only
+from gateway_agent.store_retention import DEAD_LETTERS_KEPT
 from gateway_agent.store_tables import capture_table, dead_letter_table
 from schemas.messages import Gap
 from tests.support.gateway_talk import alarm, health

@@ -1,7 +1,7 @@
 """The way of a capture through a running gateway and of a record to the site, with a link of our own making."""
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ from gateway_agent.intake import Intake
 from gateway_agent.judge import Judge
 from gateway_agent.settings import IngestSettings, StoreSettings
 from gateway_agent.store import Store
-from gateway_agent.uplink import RESEND_S, Uplink
+from gateway_agent.uplink import BATCH_RECORDS, RESEND_S, Uplink
 from gateway_agent.worker import Clocks, IngestWorker
 from schemas.capture import CaptureFlag, encode_capture
 from schemas.fragments import Reassembly
@@ -53,6 +53,10 @@ class FakeLink:
 
     def acknowledge(self, received: Received) -> None:
         self.acknowledged.append(received)
+
+    def acknowledge_all(self, messages: Iterable[Received]) -> None:
+        for received in messages:
+            self.acknowledge(received)
 
 
 class Gateway:
@@ -183,6 +187,25 @@ def test_records_are_sent_once_and_again_only_after_a_while(gateway: Gateway) ->
     assert gateway.sent() == []
     gateway.now_s = RESEND_S
     assert gateway.sent() == [0, 1, 2]
+
+
+def test_a_site_that_does_not_answer_gets_one_batch_ever_more_rarely_until_it_does(gateway: Gateway) -> None:
+    """The broker once kept the same thousand records sixty times over for a site that was away for ten minutes, and
+    the alarm raised meanwhile came behind them."""
+    gateway.store.commit(Batch(1, records=[(NORMAL, health(n)) for n in range(500)]))
+    assert len(gateway.sent()) == 500
+    again_at_s = []
+    for gateway.now_s in range(1, 300):
+        if again := gateway.sent():
+            again_at_s.append(gateway.now_s)
+            assert again == list(range(len(again)))
+            assert len(again) < 2 * BATCH_RECORDS
+    assert again_at_s == [10, 30, 70, 130, 190, 250]
+    gateway.store.commit(Batch(1, records=[(URGENT, alarm())]))
+    gateway.uplink.acknowledge(RecordsAck(gateway="gw-1", boot=gateway.store.boot, through=9))
+    assert gateway.sent()[0] == 500
+    gateway.uplink.forget_what_was_sent()
+    assert len(gateway.sent()) == 491
 
 
 def test_after_a_reconnect_everything_unacknowledged_is_sent_again_at_once(gateway: Gateway) -> None:

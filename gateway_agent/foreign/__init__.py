@@ -1,0 +1,1 @@
+"""This package knows how sensors that speak another language are understood, by settings alone."""
