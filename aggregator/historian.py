@@ -6,6 +6,7 @@
 import logging
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from operator import attrgetter
 from typing import Any
 
 import sqlalchemy as sa
@@ -15,6 +16,7 @@ from aggregator.case_book import open_case, take_alarm, write_entries
 from aggregator.cases import SITE, Entry
 from aggregator.database import writing
 from aggregator.dead_letters import write_refused
+from aggregator.health_rows import row_of, write_rows
 from aggregator.intake import Refused, refused_by_database
 from aggregator.lost_records import tell_lost
 from aggregator.plant_book import PlantBook, write_gateway, write_lost, write_nameplates, write_status
@@ -23,6 +25,7 @@ from aggregator.stream_order import StreamOrder, acknowledgements
 from schemas import site_tables as tables
 from schemas.logs import event
 from schemas.messages import (
+    Alarm,
     CommandResult,
     Evidence,
     Gap,
@@ -30,10 +33,8 @@ from schemas.messages import (
     Health,
     Numbered,
     PointNotice,
-    Record,
     RecordBatch,
     RecordsAck,
-    RemainingLife,
 )
 from schemas.nameplate import Nameplate
 from schemas.names import machine_of
@@ -42,6 +43,7 @@ log = logging.getLogger(__name__)
 
 ACK_SINGLES = 256  # single sequences in one acknowledgement
 LARGEST = (1 << 63) - 1  # what a column of 8 bytes holds
+Rare = Alarm | Evidence | Gap | PointNotice | CommandResult  # beside health windows, which are nearly all
 _NOT_STORABLE = (sa.exc.SQLAlchemyError, OverflowError, ValueError)
 
 
@@ -154,20 +156,27 @@ class Historian:
         self, connection: Connection, gateway: str, boot: int, records: list[Numbered], *, now_us: int
     ) -> None:
         stream = self._stream(connection, gateway, boot)
-        new = [one for one in sorted(records, key=lambda one: one.sequence) if stream.take(one.sequence)]
+        new = [one for one in sorted(records, key=attrgetter("sequence")) if stream.take(one.sequence)]
+        windows: list[tuple[int, Health]] = []
         rows: dict[sa.Table, list[dict[str, Any]]] = {}
         for one in new:
+            if isinstance(one.record, Health):
+                self._plant.note_record(connection, gateway, boot, one.sequence, one.record, now_us=now_us)
+                windows.append((one.sequence, one.record))
+                continue
             key = {"gateway": gateway, "boot": boot, "sequence": one.sequence}
             row = self._take(connection, key, one.record, stream, now_us=now_us)
             if row is not None:
                 rows.setdefault(row[0], []).append(_fitting(row[0], {**key, **row[1]}))
+        if windows:
+            write_rows(connection, (row_of(gateway, boot, *window, now_us=now_us) for window in windows))
         for table, values in rows.items():
             connection.execute(sa.insert(table), values)
         _write_stream(connection, gateway, boot, stream, stored=len(new), duplicates=len(records) - len(new))
         write_gateway(connection, gateway, boot=boot, last_sequence=stream.through, last_seen_us=now_us)
 
     def _take(
-        self, connection: Connection, key: dict[str, Any], record: Record, stream: StreamOrder, *, now_us: int
+        self, connection: Connection, key: dict[str, Any], record: Rare, stream: StreamOrder, *, now_us: int
     ) -> tuple[sa.Table, dict[str, Any]] | None:
         gateway, boot, sequence = key["gateway"], key["boot"], key["sequence"]
         if isinstance(record, Gap):
@@ -179,10 +188,6 @@ class Historian:
             record_answer(connection, gateway, record, now_us=now_us)
             return None
         self._plant.note_record(connection, gateway, boot, sequence, record, now_us=now_us)
-        if isinstance(record, Health):
-            values = record.model_dump(mode="json", exclude={"kind", "version", "limit", "remaining_life"})
-            more = {"score_limit": record.limit, "received_at_us": now_us}
-            return tables.health, {**values, **more, **_remaining_life_columns(record.remaining_life)}
         if isinstance(record, Evidence):
             values = record.model_dump(include={"point", "measured_at_us", "why"})
             return tables.evidence, {**values, "detail": record.model_dump(mode="json")}
@@ -235,11 +240,6 @@ class Historian:
                 stream.take(one.sequence)
             _write_stream(connection, message.gateway, message.boot, stream, stored=0, duplicates=0)
         return self._acks(message.gateway, message.boot, message.records)
-
-
-def _remaining_life_columns(life: RemainingLife | None) -> dict[str, float | None]:
-    low_s, median_s, high_s = (life.low_s, life.median_s, life.high_s) if life is not None else (None, None, None)
-    return {"remaining_life_low_s": low_s, "remaining_life_median_s": median_s, "remaining_life_high_s": high_s}
 
 
 def _fitting(table: sa.Table, row: dict[str, Any]) -> dict[str, Any]:

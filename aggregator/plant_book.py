@@ -29,6 +29,18 @@ class _Point:
     newest: tuple[int, int] = (-1, -1)
     measured_at_us: deque[int] = field(default_factory=lambda: deque(maxlen=INTERVALS + 1))
     changes: dict[str, Any] = field(default_factory=dict)
+    window: Health | None = None
+    """The newest one, which is not among the changes yet."""
+
+    def take_window(self) -> None:
+        """Say what the newest window says, before anything newer is said."""
+        if self.window is not None:
+            self.changes |= {
+                "learning": self.window.learning,
+                "quality": self.window.quality[:32],
+                "last_measured_us": self.window.measured_at_us,
+            }
+            self.window = None
 
     def interval_s(self) -> float | None:
         steps = [later - earlier for earlier, later in pairwise(self.measured_at_us) if later > earlier]
@@ -62,18 +74,16 @@ class PlantBook:
         known.newest = (boot, sequence)
         if isinstance(record, Health):
             known.measured_at_us.append(record.measured_at_us)
-            known.changes |= {
-                "learning": record.learning,
-                "quality": record.quality[:32],
-                "last_measured_us": record.measured_at_us,
-                "interval_s": known.interval_s(),
-            }
+            known.window = record
         elif isinstance(record, PointNotice):
+            known.take_window()
             known.changes |= {"learning": record.learning, "quality": record.quality[:32], "notice": record.text}
 
     def note_status(self, connection: Connection, source: str, status: PointStatus, *, now_us: int) -> None:
         """Take over what a gateway says of one of its points."""
-        self._known(connection, status.point, source, now_us=now_us).changes |= {
+        known = self._known(connection, status.point, source, now_us=now_us)
+        known.take_window()
+        known.changes |= {
             "learning": status.learning,
             "learning_share": status.learning_share,
             "quality": status.quality[:32],
@@ -81,10 +91,18 @@ class PlantBook:
 
     def write(self, connection: Connection) -> None:
         """Write the rows of all points of which something was noted."""
+        alike: dict[tuple[str, ...], list[dict[str, Any]]] = {}
         for name, known in self._points.items():
-            if known.changes:
-                connection.execute(sa.update(point).where(point.c.point == name).values(**known.changes))
-                known.changes = {}
+            known.take_window()
+            if not known.changes:
+                continue
+            if "last_measured_us" in known.changes:
+                known.changes["interval_s"] = known.interval_s()
+            alike.setdefault(tuple(sorted(known.changes)), []).append({"of_point": name, **known.changes})
+            known.changes = {}
+        of_point = sa.update(point).where(point.c.point == sa.bindparam("of_point"))
+        for rows in alike.values():
+            connection.execute(of_point, rows)
 
     def _known(self, connection: Connection, name: str, source: str, *, now_us: int) -> _Point:
         known = self._points.get(name)

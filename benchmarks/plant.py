@@ -67,13 +67,14 @@ class Bench:
 
 
 @contextlib.contextmanager
-def bench_site(machines: int, *, learns: bool, judged: bool = True) -> Iterator[Bench]:
+def bench_site(machines: int, *, learns: bool, judged: bool = True, keep_raw: bool = True) -> Iterator[Bench]:
     """Run the site; everything is gone afterwards.
 
     Args:
         machines: How many the gateway knows, `m-00` and on.
         learns: Whether rounds of learning are run, one every few seconds.
         judged: Whether the gateway's agent runs; without it captures go to whoever listens.
+        keep_raw: Whether it keeps raw captures.
     """
     folder = Path(tempfile.mkdtemp(prefix="undertone-bench-"))
     processes = Processes(folder / "logs")
@@ -87,7 +88,7 @@ def bench_site(machines: int, *, learns: bool, judged: bool = True) -> Iterator[
         enrol(site, GATEWAY, out=gateway_folder)
         enrol(site, SENSORS, "--as", "sensors", "--gateway", GATEWAY, out=sensors_folder)
         settings = gateway_folder / "gateway.toml"
-        settings.write_text(_gateway_settings(port, by, machines, learns=learns))
+        settings.write_text(_gateway_settings(port, by, machines, learns=learns, keep_raw=keep_raw))
         gateway = _start(processes, site, settings if judged else None)
         table = broker_table(Path(), port, by, user=SENSORS, stem="sensors")
         files = {key: sensors_folder / str(value) for key, value in table.items() if key.endswith("_file")}
@@ -124,13 +125,13 @@ def _write_site(site: AggregatorPlace, by: ServedBy, *, learns: bool) -> None:
     site.settings_file.write_text(toml_text(table))
 
 
-def _gateway_settings(port: int, by: ServedBy, machines: int, *, learns: bool) -> str:
+def _gateway_settings(port: int, by: ServedBy, machines: int, *, learns: bool, keep_raw: bool) -> str:
     table: dict[str, object] = {
         "site": SITE,
         "gateway": GATEWAY,
         "status_interval_s": 1.0,
         "broker": broker_table(Path(), port, by, user=GATEWAY, stem="gateway"),
-        "store": {"folder": "var", "raw_bytes": 512 << 20},
+        "store": {"folder": "var", "raw_bytes": 512 << 20, "keep_raw": keep_raw},
         "commissioning": {"captures": COMMISSIONING_CAPTURES},
         "learning": {"take_part": learns},
         "machines": [

@@ -1,4 +1,4 @@
-"""This file knows the straightforward gateway that ours is measured beside: all in paho's callback, one message at a time.
+"""This file knows the straightforward gateway that ours is measured beside: all in paho's callback, one by one.
 
 What it does is right, and what anybody would write first: zero-phase filters, the Hilbert envelope, a model call, one
 ORM commit a message with `synchronous=FULL`. As a program: `python -m benchmarks.twin GATEWAY_TOML DATABASE COUNT`.

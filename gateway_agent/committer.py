@@ -96,6 +96,7 @@ class Committer:
             Exception: What an earlier one has failed with; nothing is made true any more.
         """
         if self._thread is None:
+            self.check()
             self._do(work)
             return
         with self._changed:
@@ -146,10 +147,9 @@ class Committer:
                 self._changed.notify_all()
             try:
                 self._do(work)
-            except Exception as error:  # raised again in the thread that gives: it ends the agent
+            except Exception:  # raised again in the thread that gives: it ends the agent
                 log.exception("commit_failed")
                 with self._changed:
-                    self._failed = error
                     self._changed.notify_all()
                 return
             with self._changed:
@@ -159,10 +159,14 @@ class Committer:
     def _do(self, work: ToCommit) -> None:
         self.busy_since_s = self._monotonic_s()
         # After a batch that never came true nothing may: an acknowledgement covers everything before it.
-        if not self._gave_up and self._commit(work.batch):
-            for rows in work.healthy:
-                self._learn(rows)
-            self._acknowledge(work)
+        try:
+            if not self._gave_up and self._commit(work.batch):
+                for rows in work.healthy:
+                    self._learn(rows)
+                self._acknowledge(work)
+        except Exception as error:
+            self._failed = error
+            raise
         self.busy_since_s = None
 
     def _commit(self, batch: Batch) -> bool:

@@ -16,7 +16,7 @@ from gateway_agent.batch import BULK, DUPLICATES, GAPS, NORMAL, URGENT, Batch, C
 from gateway_agent.foreign.reading_judge import conclude_reading
 from gateway_agent.intake import Taken
 from gateway_agent.label_knowledge import LabelKnowledge, LabelSums
-from gateway_agent.point_monitor import Outcome, PointMonitor, Seen, assess
+from gateway_agent.point_monitor import Outcome, PointMonitor, Seen, assess, full_scale_counts
 from gateway_agent.scoring import Model, StatisticalFallback
 from gateway_agent.settings import GatewaySettings
 from gateway_agent.stream_order import StreamOrder
@@ -30,6 +30,7 @@ from vibration.bearing_library import lookup_bearing
 from vibration.detection_features import detection_features
 from vibration.errors import VibrationError
 from vibration.features import MODEL_FEATURES, FeatureKernel
+from vibration.quality import all_ok, beyond_doubt
 
 BOOTS_KEPT = 4  # of one sensor whose captures may still come; an older one's are looked up in the store
 # Messages without a counter, and times each was said: more than can be on their way to the store.
@@ -171,9 +172,13 @@ class Judge:
             captures = [items[i].capture for i in indices]
             features = kernel.run([c.counts for c in captures], np.stack([c.scale_g for c in captures]))
             detection = detection_features(features[:, :, MODEL_FEATURES])
+            fine = beyond_doubt(
+                [c.counts for c in captures], sample_rate_hz=shape[0],
+                full_scale_counts=[full_scale_counts(c) for c in captures],
+            )  # fmt: skip
             for row, index in enumerate(indices):
                 plate = self._plates.get(machine_of(items[index].point))
-                quality = assess(captures[row], plate.rpm if plate is not None else None)
+                quality = all_ok(shape[2]) if fine[row] else assess(captures[row], plate.rpm if plate else None)
                 seen[index] = Seen(captures[row], features[row], detection[row], kernel, quality)
         return seen
 

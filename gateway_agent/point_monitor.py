@@ -570,12 +570,16 @@ class PointMonitor:
 
 def assess(capture: Capture, plate_rpm: float | None) -> Quality:
     """Say whether a capture can be believed; the sensor's word on the speed goes before the nameplate's."""
-    full_scale = float(capture.range_g / capture.scale_g.max()) if math.isfinite(capture.range_g) else None
     rpm = _told_rpm(capture, plate_rpm)
     return assess_quality(
-        capture.counts, sample_rate_hz=capture.sample_rate_hz, full_scale_counts=full_scale,
+        capture.counts, sample_rate_hz=capture.sample_rate_hz, full_scale_counts=full_scale_counts(capture),
         shaft_speed_hz=rpm / 60.0 if rpm else None,
     )  # fmt: skip
+
+
+def full_scale_counts(capture: Capture) -> float | None:
+    """The sensor's range in counts, where it tells one."""
+    return float(capture.range_g / capture.scale_g.max()) if math.isfinite(capture.range_g) else None
 
 
 def _told_rpm(capture: Capture, plate_rpm: float | None) -> float | None:

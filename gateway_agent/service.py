@@ -25,6 +25,7 @@ from gateway_agent.foreign.mapping import ForeignSensors
 from gateway_agent.healthy_rows import HealthyRows
 from gateway_agent.intake import Intake
 from gateway_agent.judge import Judge
+from gateway_agent.memory import tune_collector
 from gateway_agent.meters import MeteredJudge, MeteredStore, Meters
 from gateway_agent.outside import Outside
 from gateway_agent.reinjection import Reinjection
@@ -131,6 +132,7 @@ class GatewayAgent:
         Raises:
             SecretMissing: The token for looking in from outside cannot be read; nothing has been started.
         """
+        tune_collector()
         try:
             self.outside.listen(self.settings.observe)
         except OSError as error:  # captures matter more than their figures; a reload tries again

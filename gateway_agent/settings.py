@@ -15,6 +15,9 @@ class StoreSettings(Settings):
     """What is kept on disk, and how much of it."""
 
     folder: Path = Path("var")
+    keep_raw: bool = Field(
+        default=True, description="Without, nothing of a waveform is kept: results only, and no evidence on request."
+    )
     raw_bytes: int = Field(
         default=2 << 30, ge=1 << 20, description="Ring of raw captures; the oldest segment goes first."
     )

@@ -10,6 +10,8 @@ import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import cache
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -61,6 +63,12 @@ RESTORING = "restoring"  # a folder that stands here while a back-up takes the s
 COMMANDS_KEPT_US = 90 * 86_400_000_000  # a site gives a command up after days; then it cannot come again
 DEAD_LETTER_HEAD_BYTES = 256
 TIDY_EVERY = 100  # commits: no look at what is too old on the way of every batch
+_CAPTURE_COLUMNS = (
+    "point", "boot", "sequence", "measured_at_us", "received_at_us", "committed_at_us", "segment", "offset", "length",
+    "quality", "healthy", "score", "model_features", "health",
+)  # fmt: skip
+_OUTBOX_COLUMNS = ("priority", "kind", "body", "size_bytes", "created_at_us")
+_ROWS_A_STATEMENT = 64
 _FIRST = 1  # SQLite numbers rows from 1, records are numbered from 0
 
 
@@ -126,7 +134,7 @@ class Store:
                 self._require_free_bytes()
             places: list[Place] = []
             try:
-                if batch.captures:
+                if batch.captures and self._settings.keep_raw:
                     places = self.segments.append([row.raw for row in batch.captures])
                 with self._connection.begin():
                     told_bytes = self._write(batch, places)
@@ -335,29 +343,28 @@ class Store:
         run = self._connection.execute
         told_bytes = 0
         if batch.captures:
-            run(
-                sa.insert(capture_table),
+            nowhere: list[tuple[int | None, ...]] = [(None, None, None)] * len(batch.captures)
+            kept = [(p.segment, p.offset, p.length) for p in places] if self._settings.keep_raw else nowhere
+            self._insert(
+                "capture", _CAPTURE_COLUMNS,
                 [
-                    {
-                        "point": row.point, "boot": row.boot, "sequence": row.sequence,
-                        "measured_at_us": row.measured_at_us, "received_at_us": row.received_at_us,
-                        "committed_at_us": batch.now_us, "segment": place.segment, "offset": place.offset,
-                        "length": place.length,
-                        "quality": row.quality, "healthy": row.healthy, "score": row.score,
-                        "model_features": row.model_features, "health": row.health,
-                    }
-                    for row, place in zip(batch.captures, places, strict=True)
+                    (
+                        row.point, row.boot, row.sequence, row.measured_at_us, row.received_at_us, batch.now_us,
+                        *place, row.quality, row.healthy, row.score, row.model_features, row.health,
+                    )
+                    for row, place in zip(batch.captures, kept, strict=True)
                 ],
             )  # fmt: skip
         if batch.records:
-            rows = [
-                {"priority": priority, "kind": record.kind, "body": body, "size_bytes": len(body),
-                 "created_at_us": batch.now_us}
-                for priority, record in batch.records
-                for body in (encode(record),)
-            ]  # fmt: skip
-            run(sa.insert(outbox_table), rows)
-            told_bytes = sum(int(str(row["size_bytes"])) for row in rows)
+            bodies = [encode(record) for _, record in batch.records]
+            self._insert(
+                "outbox", _OUTBOX_COLUMNS,
+                [
+                    (priority, record.kind, body, len(body), batch.now_us)
+                    for (priority, record), body in zip(batch.records, bodies, strict=True)
+                ],
+            )  # fmt: skip
+            told_bytes = sum(map(len, bodies))
             if pin_what_is_told(self._connection, batch):
                 told_bytes += self._bound_pins(batch.now_us)
         for point, state in batch.point_states.items():
@@ -377,6 +384,15 @@ class Store:
             run(sa.insert(command_table).prefix_with("OR IGNORE"), {"command_id": command_id, "at_us": batch.now_us})
         write_answers(self._connection, batch.letter_answers, now_us=batch.now_us)
         return told_bytes
+
+    def _insert(self, table: str, columns: tuple[str, ...], rows: Sequence[tuple[Any, ...]]) -> None:
+        """Insert rows in their order, many a statement: the library goes back and forth once a row otherwise."""
+        start = 0
+        while start < len(rows):
+            size = min(_ROWS_A_STATEMENT, 1 << (len(rows) - start).bit_length() - 1)  # few texts to prepare
+            part = rows[start : start + size]
+            self._connection.exec_driver_sql(_insert_text(table, columns, size), tuple(chain.from_iterable(part)))
+            start += size
 
     def _count(self, counts: Mapping[str, int]) -> None:
         upsert = sa.text(
@@ -509,6 +525,13 @@ class Store:
             value = self._connection.scalar(query)
             self._connection.rollback()
             return int(value or 0)
+
+
+@cache
+def _insert_text(table: str, columns: tuple[str, ...], rows: int) -> str:
+    names = ", ".join(f'"{name}"' for name in columns)  # "offset" is a word of SQL
+    one = f"({', '.join('?' * len(columns))})"
+    return f"INSERT INTO {table} ({names}) VALUES {', '.join([one] * rows)}"  # noqa: S608 - names of our own tables
 
 
 def _says_full(error: OSError | DatabaseError) -> bool:

@@ -12,8 +12,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable
-from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from gateway_agent.batch import ACKNOWLEDGED_EARLY, Batch, DeadLetter
 from gateway_agent.broker_order import BrokerOrder
@@ -21,7 +20,6 @@ from gateway_agent.committer import Committer, ToCommit
 from gateway_agent.healthy_rows import HealthyRows
 from gateway_agent.intake import Intake, Payload, Taken
 from gateway_agent.judge import Judge
-from gateway_agent.point_monitor import Seen
 from gateway_agent.settings import IngestSettings
 from gateway_agent.store import Store
 from gateway_agent.waiting import Waiting
@@ -152,19 +150,10 @@ class IngestWorker:
         self._committer.stop()
 
     def run(self) -> None:
-        """Work until stopped: describe a full batch that waits while the one before it is judged."""
+        """Work until stopped."""
         self._committer.start()
-        with ThreadPoolExecutor(1, "describe") as beside:
-            ahead: Future[_Described] | None = None
-            while ahead is not None or self._wait_for_work():
-                following = None
-                if self._full_batch_waits():
-                    following = beside.submit(self._describe, self._take())
-                if ahead is not None:
-                    self._conclude(ahead.result())
-                elif following is None:
-                    self.turn()
-                ahead = following
+        while self._wait_for_work():
+            self.turn()
         self._committer.end()
 
     def turn(self) -> bool:
@@ -180,7 +169,8 @@ class IngestWorker:
             self._committer.give(ToCommit(batch))
             self.settle()
         received = self._take()
-        self._conclude(self._describe(received))
+        self._work(received)
+        self._judging_since_s = None
         return bool(received or jobs)
 
     def _wait_for_work(self) -> bool:
@@ -195,11 +185,6 @@ class IngestWorker:
                     break
             return not self._stopping
 
-    def _full_batch_waits(self) -> bool:
-        """Whether to look ahead; a job wants nothing under way."""
-        with self._waiting:
-            return len(self._queue) >= self._settings.batch_captures and not self._jobs and not self._stopping
-
     def _take_jobs(self) -> list[Job]:
         with self._waiting:
             jobs = list(self._jobs)
@@ -213,15 +198,16 @@ class IngestWorker:
             self._room.notify_all()
             return taken
 
-    def _describe(self, received: list[tuple[Received, int]]) -> "_Described":
-        """What a batch holds, before anything learnt is asked; one batch at a time."""
-        found = _Described()
+    def _work(self, received: list[tuple[Received, int]]) -> None:
+        taken: list[Taken] = []
+        dead: list[DeadLetter] = []
+        safe: list[Received] = []  # once this batch is true
         now_s = self._clocks.monotonic_s()
         for message, at_us in received:
             try:
                 one = self._intake.take(Payload(message.topic, message.payload, at_us), now_s=now_s)
             except RejectedInput as error:
-                found.dead.append(DeadLetter(message.topic, error.reason, str(error), message.payload, at_us))
+                dead.append(DeadLetter(message.topic, error.reason, str(error), message.payload, at_us))
                 event(
                     log, logging.WARNING, "capture_refused", topic=message.topic, reason=error.reason, text=str(error)
                 )
@@ -229,47 +215,20 @@ class IngestWorker:
                 if isinstance(one, Waiting):
                     self._order.came(message, one)
                     continue
-                found.taken.append(one)
+                taken.append(one)
             self._order.came(message)
-            found.messages.append(message)
+            safe.append(message)
         at_us = self._clocks.wall_us()
-        found.dead += [
+        dead += [
             DeadLetter("fragment", error.reason, str(error), b"", at_us) for error in self._intake.given_up(now_s=now_s)
         ]
-        found.messages += self._order.finished_pieces()
         early = self._order.let_go_early()
-        found.messages += early
-        found.acknowledged_early = len(early)
-        found.seen = self._judge.look(found.taken)
-        return found
-
-    def _conclude(self, found: "_Described") -> None:
-        """Judge what was described and have it made true."""
-        if found.messages or found.dead:
-            self._judging_since_s = self._clocks.monotonic_s()
-            judged = self._judge.conclude(found.taken, found.seen, now_us=self._clocks.wall_us())
-            judged.batch.dead_letters = found.dead
-            if found.acknowledged_early:
-                judged.batch.counts[ACKNOWLEDGED_EARLY] += found.acknowledged_early
-            judged.batch.now_us = self._clocks.wall_us()
-            self._committer.give(ToCommit(judged.batch, found.messages, judged.acknowledge, judged.healthy))
-        self._judging_since_s = None
-
-
-@dataclass(slots=True, eq=False)
-class _Described:
-    """One batch between intake and judge.
-
-    Attributes:
-        taken: Captures that can be used, in order.
-        seen: What there is to see of each.
-        dead: What cannot be used.
-        messages: What may be acknowledged once all of it is true.
-        acknowledged_early: How many of them are pieces of captures that are not whole.
-    """
-
-    taken: list[Taken] = field(default_factory=list)
-    seen: list[Seen | None] = field(default_factory=list)
-    dead: list[DeadLetter] = field(default_factory=list)
-    messages: list[Received] = field(default_factory=list)
-    acknowledged_early: int = 0
+        safe += self._order.finished_pieces() + early
+        if not (safe or dead):
+            return
+        judged = self._judge.process(taken, now_us=self._clocks.wall_us())
+        judged.batch.dead_letters = dead
+        if early:
+            judged.batch.counts[ACKNOWLEDGED_EARLY] += len(early)
+        judged.batch.now_us = self._clocks.wall_us()
+        self._committer.give(ToCommit(judged.batch, safe, judged.acknowledge, judged.healthy))

@@ -41,15 +41,18 @@ from schemas.settings import BrokerSettings, read_secret
 log = logging.getLogger(__name__)
 
 HANDFUL_BYTES = 256 << 10  # read at a time before what is whole is handed over
-CONNECT_WITHIN_S = 10.0
+CONNECT_WITHIN_S = 10.0  # each of: a connection, TLS over it, the broker's answer
 LONGEST_PAUSE_S = 30.0
 UNSENT_MOST_BYTES = 4 << 20  # what waits for a slow broker; then publishing answers no
-_WAIT_TO_READ = (BlockingIOError, ssl.SSLWantReadError)
-_WAIT_TO_WRITE = (BlockingIOError, ssl.SSLWantWriteError, ssl.SSLWantReadError)
+_NOT_NOW = (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
 
 
 class _Lost(Exception):
     """The connection is over; the message says why."""
+
+
+class _Refused(Exception):
+    """The broker does not let us in; the message is its reason."""
 
 
 class FastLink:
@@ -57,7 +60,8 @@ class FastLink:
 
     `on_messages` runs on the network thread, gets everything that has come whole, and must only hand over; while it
     waits, TCP holds the broker back. What it raises is logged, kept in `fault` and reported through `on_fault`, and
-    the messages stay unacknowledged.
+    the messages stay unacknowledged. Of a message larger than `max_packet_bytes` it gets little more than the head.
+    Started once and stopped once.
     """
 
     def __init__(
@@ -95,7 +99,7 @@ class FastLink:
         self._unsent = bytearray()
         self._in_flight: set[int] = set()
         self._packet_id = 0
-        self._sent_at_s = self._heard_at_s = 0.0
+        self._sent_at_s = self._heard_at_s = self._asked_at_s = 0.0
         self.fault: Exception | None = None
         self._thread = threading.Thread(target=self._run, name=f"mqtt-{client_id}", daemon=True)
 
@@ -109,8 +113,9 @@ class FastLink:
         self._nudge()
         if self._thread.is_alive():
             self._thread.join(timeout=CONNECT_WITHIN_S + 1)
-        self._wake.close()
-        self._wake_us.close()
+        if not self._thread.is_alive():
+            self._wake.close()
+            self._wake_us.close()
 
     @property
     def connected(self) -> bool:
@@ -177,6 +182,9 @@ class FastLink:
             while not self._stopping.is_set():
                 try:
                     self._live()
+                except _Refused as error:
+                    event(log, logging.ERROR, "broker_refused_us", reason=str(error), host=self._settings.host)
+                    self._come_down(None)
                 except (OSError, _Lost, PacketError) as error:
                     if self._come_down(str(error) or type(error).__name__):
                         pause_s = first_s
@@ -184,7 +192,7 @@ class FastLink:
                     return
                 pause_s = min(2 * pause_s, LONGEST_PAUSE_S)
         finally:
-            self._come_down("stopped")
+            self._come_down(None)
 
     def _live(self) -> None:
         """One connection from its beginning to its end."""
@@ -193,7 +201,7 @@ class FastLink:
         with self._pipe:
             self._socket = sock
             self._unsent.clear()
-        self._sent_at_s = self._heard_at_s = time.monotonic()
+        self._sent_at_s = self._heard_at_s = self._asked_at_s = time.monotonic()
         self._write(
             connect_packet(
                 self._client_id, clean_start=False, keep_alive_s=self._settings.keepalive_s,
@@ -201,44 +209,57 @@ class FastLink:
                 username=self._settings.username, password=self._password,
             )
         )  # fmt: skip
-        keep_alive_s = float(self._settings.keepalive_s)
-        while not self._stopping.is_set():
-            readable = self._wait(sock, keep_alive_s)
-            if readable:
-                self._read(sock, buffer)
-                keep_alive_s = self._take_in(buffer, keep_alive_s)
+        accepted = self._wait_for_answer(sock, buffer)
+        if accepted is not None:
+            self._accepted(accepted)
+            keep_alive_s = float(accepted.keep_alive_s or self._settings.keepalive_s)
+            self._take_in(buffer)
+            while not self._stopping.is_set():
+                if self._wait(sock, keep_alive_s):
+                    self._read(sock, buffer)
+                    self._take_in(buffer)
+                    self._heard_at_s = time.monotonic()  # however long handing over took: that is no silence
         self._write(GOOD_BYE)
+
+    def _wait_for_answer(self, sock: socket.socket, buffer: PacketBuffer) -> Accepted | None:
+        """What the broker says to CONNECT, before anything else; None when stopped meanwhile."""
+        while not self._stopping.is_set():
+            for packet in buffer.packets():
+                if packet.kind != Kind.CONNACK:
+                    raise PacketError(f"a packet of type {packet.kind} before the answer to CONNECT")
+                return read_connack(packet)
+            if time.monotonic() - self._sent_at_s > CONNECT_WITHIN_S:
+                raise _Lost(f"no answer to CONNECT in {CONNECT_WITHIN_S:g} s")
+            if self._wait(sock, 0.0):
+                self._read(sock, buffer)
+        return None
 
     def _connect(self) -> socket.socket:
         s = self._settings
-        try:
-            sock = socket.create_connection((s.host, s.port), timeout=CONNECT_WITHIN_S)
-        except OSError as error:
-            event(log, logging.WARNING, "broker_away", host=s.host, port=s.port)
-            raise _Lost(f"no connection: {error}") from error
+        sock = socket.create_connection((s.host, s.port), timeout=CONNECT_WITHIN_S)
         try:
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             if self._tls is not None:
                 sock = self._tls.wrap_socket(sock, server_hostname=s.host)
             sock.setblocking(False)
-        except OSError as error:
+        except OSError:
             sock.close()
-            event(log, logging.WARNING, "broker_away", host=s.host, port=s.port, reason=str(error))
             raise
         return sock
 
     def _wait(self, sock: socket.socket, keep_alive_s: float) -> bool:
-        """Wait until there is something to read; keep the connection alive meanwhile."""
-        if isinstance(sock, ssl.SSLSocket) and sock.pending():
-            return True
+        """Wait until there is something to read; keep the connection alive meanwhile, unless `keep_alive_s` is 0."""
         now_s = time.monotonic()
         if keep_alive_s:
             if now_s - self._heard_at_s > 1.5 * keep_alive_s:
                 raise _Lost(f"the broker was silent for {1.5 * keep_alive_s:g} s")
-            if now_s - max(self._sent_at_s, self._heard_at_s - keep_alive_s / 2) > keep_alive_s / 2:
+            if now_s - max(min(self._sent_at_s, self._heard_at_s), self._asked_at_s) > keep_alive_s / 2:
+                self._asked_at_s = now_s
                 self._write(PINGREQ)
         poll = select.poll()
         with self._pipe:
+            if isinstance(sock, ssl.SSLSocket) and sock.pending():
+                return True
             poll.register(sock, select.POLLIN | (select.POLLOUT if self._unsent else 0))
         poll.register(self._wake_us, select.POLLIN)
         ready = dict(poll.poll(1000.0 * min(keep_alive_s / 4 or 1.0, 5.0)))
@@ -257,26 +278,22 @@ class FastLink:
             try:
                 with self._pipe:
                     count = sock.recv_into(buffer.space())
-            except _WAIT_TO_READ:
+            except _NOT_NOW:
                 break
             if not count:
+                if total:
+                    break  # what came before the end is looked at first: it may say why
                 raise _Lost("the broker closed the connection")
             buffer.wrote(count)
             total += count
-        if total:
-            self._heard_at_s = time.monotonic()
 
-    def _take_in(self, buffer: PacketBuffer, keep_alive_s: float) -> float:
+    def _take_in(self, buffer: PacketBuffer) -> None:
         handful: list[Received] = []
         for packet in buffer.packets():
             if packet.kind == Kind.PUBLISH:
                 handful.append(self._received(packet))
             elif packet.kind == Kind.PUBACK:
                 self._answered(read_packet_id(packet))
-            elif packet.kind == Kind.CONNACK:
-                accepted = read_connack(packet)
-                keep_alive_s = float(accepted.keep_alive_s or keep_alive_s)
-                self._accepted(accepted)
             elif packet.kind == Kind.SUBACK:
                 refused = [
                     name for (name, _), code in zip(self._subscriptions, read_suback(packet), strict=False)
@@ -286,11 +303,10 @@ class FastLink:
                     event(log, logging.ERROR, "subscription_refused", topics=refused, host=self._settings.host)
             elif packet.kind == Kind.DISCONNECT:
                 raise _Lost(f"the broker disconnects us, reason {read_reason(packet):#x}")
-            elif packet.kind != Kind.PINGRESP:
-                raise PacketError(f"a packet of type {packet.kind} that no broker sends us")
+            elif packet.kind == Kind.CONNACK:
+                raise PacketError("a second answer to CONNECT")
         if handful:
             self._guarded(lambda: self._on_messages(handful))
-        return keep_alive_s
 
     def _received(self, packet: Packet) -> Received:
         message = read_publish(packet)
@@ -314,9 +330,7 @@ class FastLink:
     def _accepted(self, accepted: Accepted) -> None:
         s = self._settings
         if accepted.reason:
-            event(log, logging.ERROR, "broker_refused_us", reason=f"{accepted.reason:#x} {accepted.text}".strip(),
-                  host=s.host)  # fmt: skip
-            raise _Lost("refused")
+            raise _Refused(f"{accepted.reason:#x} {accepted.text}".strip())
         with self._state:
             self._connection += 1
             self._in_flight.clear()
@@ -339,8 +353,8 @@ class FastLink:
             self._in_flight.discard(packet_id)
             self._state.notify_all()
 
-    def _come_down(self, reason: str) -> bool:
-        """End the connection; tell whether it had been up."""
+    def _come_down(self, reason: str | None) -> bool:
+        """End the connection, if there is one, and say why unless that is said; tell whether it had been up."""
         with self._pipe:
             sock, self._socket = self._socket, None
             self._unsent.clear()
@@ -351,8 +365,10 @@ class FastLink:
             self._connection += 1
             self._in_flight.clear()
             self._state.notify_all()
-        if was_up and not self._stopping.is_set():
-            event(log, logging.WARNING, "broker_lost", reason=reason, host=self._settings.host)
+        if reason is not None and not self._stopping.is_set():
+            s = self._settings
+            event(log, logging.WARNING, "broker_lost" if was_up else "broker_away", reason=reason, host=s.host,
+                  port=s.port)  # fmt: skip
         return was_up
 
     def _send(self, packet: bytes, connection: int, *, limited: bool = True) -> bool:
@@ -381,7 +397,7 @@ class FastLink:
             while self._unsent:
                 try:
                     count = self._socket.send(self._unsent)
-                except _WAIT_TO_WRITE:
+                except _NOT_NOW:
                     return
                 del self._unsent[:count]
                 self._sent_at_s = time.monotonic()

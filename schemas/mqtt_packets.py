@@ -12,6 +12,7 @@ from schemas.errors import ContractError
 
 _U16, _U32 = struct.Struct(">H"), struct.Struct(">I")
 SMALLEST_BUFFER_BYTES = 1 << 16
+LONGEST_HEAD_BYTES = 2 + 0xFFFF + 2 + 4  # of a message: its topic, its number, how long its properties are
 _LONGEST_LENGTH_BYTES = 4
 PINGREQ = b"\xc0\x00"
 GOOD_BYE = b"\xe0\x00"
@@ -30,6 +31,18 @@ class Kind(IntEnum):
     SUBACK = 9
     PINGRESP = 13
     DISCONNECT = 14
+
+
+_FIRST_BYTES = frozenset(
+    {kind << 4 for kind in Kind if kind != Kind.PUBLISH}
+    | {
+        Kind.PUBLISH << 4 | again << 3 | qos << 1 | retained
+        for again in (0, 1)
+        for qos in (0, 1)
+        for retained in (0, 1)
+    }
+)
+"""What a packet for us can start with; we never ask for QoS 2."""
 
 
 class Property(IntEnum):
@@ -57,10 +70,10 @@ class Packet:
     """One packet as it lies in the buffer.
 
     Attributes:
-        kind: Its type, 0 to 15; one of `Kind` if it is for us.
+        kind: Its type, one of `Kind`.
         flags: The low bits of its first byte.
         body: What follows the length; only until the buffer is read on.
-        cut_off_bytes: How much of an oversized packet was thrown away behind `body`; 0 when it is whole.
+        cut_off_bytes: How much of an oversized message was thrown away behind `body`; 0 when it is whole.
     """
 
     kind: int
@@ -140,7 +153,7 @@ def puback_packets(packet_ids: Sequence[int]) -> bytes:
 
 
 def read_publish(packet: Packet) -> Published:
-    """Read PUBLISH.
+    """Read PUBLISH; of one that was cut off, what is left of its payload.
 
     Raises:
         PacketError: It is cut short.
@@ -157,8 +170,10 @@ def read_publish(packet: Packet) -> Published:
         properties_bytes, at = _read_length(body, at)
     except (struct.error, UnicodeDecodeError, IndexError) as error:
         raise PacketError(f"a message with a head that cannot be read: {error}") from error
-    if at + properties_bytes > len(body):
+    if at + properties_bytes > len(body) + packet.cut_off_bytes:
         raise PacketError(f"a message whose properties take {properties_bytes} bytes of {len(body)}")
+    if qos and not packet_id:
+        raise PacketError("a message to be acknowledged that has no number")
     return Published(topic, bytes(body[at + properties_bytes :]), qos, bool(packet.flags & 1), packet_id)
 
 
@@ -170,6 +185,8 @@ def read_connack(packet: Packet) -> Accepted:
     except (struct.error, UnicodeDecodeError, IndexError) as error:
         raise PacketError(f"an answer to CONNECT that cannot be read: {error}") from error
     size, keep_alive_s = found.get(Property.MAXIMUM_PACKET_SIZE), found.get(Property.SERVER_KEEP_ALIVE)
+    if found.get(Property.RECEIVE_MAXIMUM) == 0:
+        raise PacketError("an answer to CONNECT that lets us send nothing")
     return Accepted(
         present, reason, str(found.get(Property.REASON, "")), int(found.get(Property.RECEIVE_MAXIMUM, 0xFFFF)),
         None if size is None else int(size), None if keep_alive_s is None else int(keep_alive_s),
@@ -200,12 +217,12 @@ def read_reason(packet: Packet) -> int:
 class PacketBuffer:
     """Takes bytes as they come from the network and hands out whole packets.
 
-    A packet larger than `largest_bytes` is handed out once all of it has gone by, cut off there: whoever reads it
-    can say what it was, and memory stays bounded.
+    A message larger than `largest_bytes` (at least `LONGEST_HEAD_BYTES`) is handed out once all of it has gone by,
+    with little more than its head: whoever reads it can say what it was and acknowledge it, and memory stays bounded.
     """
 
     def __init__(self, *, largest_bytes: int, capacity_bytes: int = 1 << 20) -> None:
-        self._largest_bytes = largest_bytes
+        self._largest_bytes = max(largest_bytes, LONGEST_HEAD_BYTES)
         self._buffer = bytearray(max(SMALLEST_BUFFER_BYTES, capacity_bytes))
         self._start = self._end = 0
         self._skip_bytes = 0
@@ -250,20 +267,23 @@ class PacketBuffer:
                 self._cut = None
                 yield Packet(first >> 4, first & 15, memoryview(head), cut_off_bytes)
                 continue
-            held = self._end - self._start
-            if held < 2:
+            if self._start == self._end:
                 return
+            first = self._buffer[self._start]
+            if first not in _FIRST_BYTES:
+                raise PacketError(f"a packet that starts with {first:#x}, which no broker sends us")
             try:
                 length, at = _read_length(self._buffer, self._start + 1, self._end)
             except IndexError:
                 return
-            first = self._buffer[self._start]
             if length > self._largest_bytes:
-                if self._end - at < min(length, SMALLEST_BUFFER_BYTES // 4):
+                if first >> 4 != Kind.PUBLISH:
+                    raise PacketError(f"{length} bytes of a packet that starts with {first:#x}")
+                if self._end - at < LONGEST_HEAD_BYTES:
                     return
-                keep = min(length, SMALLEST_BUFFER_BYTES // 4)
-                self._cut = (first, bytes(self._buffer[at : at + keep]), length - keep)
-                self._start, self._skip_bytes = at + keep, length - keep
+                head = bytes(self._buffer[at : at + LONGEST_HEAD_BYTES])
+                self._cut = (first, head, length - LONGEST_HEAD_BYTES)
+                self._start, self._skip_bytes = at + LONGEST_HEAD_BYTES, length - LONGEST_HEAD_BYTES
                 continue
             if self._end - at < length:
                 return
@@ -325,4 +345,6 @@ def _read_properties(body: memoryview, at: int) -> dict[int, int | str]:
                 raise PacketError("a property that is cut short")
             found[name] = int.from_bytes(body[at : at + width])
             at += width
+    if at > end:
+        raise PacketError("a property that is cut short")
     return found

@@ -4,6 +4,8 @@ Rules are strict: a good capture called bad silences an alarm. A sample at the e
 clipping (recordings are often scaled to fill it); clipping is a flat top with steep shoulders.
 """
 
+import functools
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -56,6 +58,10 @@ LOOSE_HIGH_DROP = 0.05
 """High-frequency RMS below this share of the baseline's, while the low grows, means that the mounting let go."""
 
 LOOSE_LOW_GROWTH = 2.0
+
+GLANCE = 8
+"""Captures looked at together: some hundred kilobytes, which stay in a core's own cache."""
+
 HIGH_BAND_SHARE = 0.25
 """The "high" band begins at this share of half the sample rate."""
 
@@ -130,8 +136,6 @@ def assess_quality(
         raise WindowError(f"sample rate is {sample_rate_hz} Hz, finite and above 0 expected")
     if baseline is not None and len(baseline) != raw.shape[0]:
         raise WindowError(f"baseline has {len(baseline)} channels, {raw.shape[0]} expected")
-    if baseline is None and _beyond_doubt(raw, sample_rate_hz, full_scale_counts):
-        return _ALL_OK[raw.shape[0]]
     channels = tuple(
         _assess_channel(
             raw[number],
@@ -148,44 +152,60 @@ def assess_quality(
     return Quality(verdict, detail, channels)
 
 
+@functools.cache
+def all_ok(channels: int) -> Quality:
+    """The verdict on a capture with nothing wrong."""
+    return Quality("ok", "", (ChannelQuality("ok", ""),) * channels)
+
+
 def measure_baseline(raw: NDArray[Any]) -> tuple[ChannelBaseline, ...]:
     """Measure what a well mounted sensor shows, one entry per channel, for later captures of the same rate."""
     return tuple(_levels(np.asarray(channel, dtype=np.float64)) for channel in raw)
 
 
-class _AllOk(dict[int, Quality]):
-    """The verdict "ok" for so many channels, made once."""
+def beyond_doubt(
+    captures: Sequence[NDArray[Any]], *, sample_rate_hz: float, full_scale_counts: Sequence[float | None]
+) -> NDArray[np.bool_]:
+    """Say of which captures `assess_quality` would find nothing wrong, many at a glance.
 
-    def __missing__(self, channels: int) -> Quality:
-        made = self[channels] = Quality("ok", "", (ChannelQuality("ok", ""),) * channels)
-        return made
-
-
-_ALL_OK = _AllOk()
-
-
-def _beyond_doubt(raw: NDArray[Any], sample_rate_hz: float, full_scale_counts: float | None) -> bool:
-    """Whether every rule of `_assess_channel` would let a short capture of integers pass, seen at a glance.
-
-    The glance is all that an ordinary capture costs. It only looks for what no doubt can begin without: many equal
+    The glance is all that an ordinary capture costs. It looks for what no doubt can begin without: many equal
     neighbours, three equal extremes in a row, a sample near full scale.
+
+    Args:
+        captures: Each of shape (channels, samples), all of one shape and type.
+        sample_rate_hz: Samples per second.
+        full_scale_counts: Of each capture, as for `assess_quality`.
+
+    Returns:
+        Shape (captures,). What is not beyond doubt may still be ok.
     """
-    samples = raw.shape[1]
-    if raw.dtype.kind not in "iu" or samples >= min(DRIFT_MIN_S, HUM_MIN_S) * sample_rate_hz:
-        return False
-    low, high = raw.min(axis=1), raw.max(axis=1)
-    rail = np.inf if full_scale_counts is None else 0.999 * full_scale_counts
-    if (low == high).any() or high.max() >= rail or low.min() <= -rail:
-        return False
-    again = raw[:, 1:] == raw[:, :-1]
-    if np.count_nonzero(again) > STUCK_SHARE * samples:
-        return False
-    thrice = np.flatnonzero(again[:, 1:] & again[:, :-1])
-    if not thrice.size:
-        return True
-    channel, place = np.divmod(thrice, samples - 2)
-    held = raw[channel, place]
-    return not ((held == low[channel]) | (held == high[channel])).any()
+    doubted = np.zeros(len(captures), np.bool_)
+    samples = captures[0].shape[1]
+    if captures[0].dtype.kind not in "iu" or samples >= min(DRIFT_MIN_S, HUM_MIN_S) * sample_rate_hz:
+        return doubted
+    found = [
+        _glance(np.stack(captures[start : start + GLANCE]), full_scale_counts[start : start + GLANCE])
+        for start in range(0, len(captures), GLANCE)
+    ]
+    return np.concatenate(found)
+
+
+def _glance(raw: NDArray[Any], full_scale_counts: Sequence[float | None]) -> NDArray[np.bool_]:
+    """`beyond_doubt` of integers (captures, channels, samples)."""
+    samples = raw.shape[2]
+    rail = np.array([np.inf if scale is None else 0.999 * scale for scale in full_scale_counts])
+    low, high = raw.min(axis=2), raw.max(axis=2)
+    fine: NDArray[np.bool_] = (low < high).all(axis=1) & (high.max(axis=1) < rail) & (low.min(axis=1) > -rail)
+    again = raw[:, :, 1:] == raw[:, :, :-1]
+    for number in range(len(raw)):
+        fine[number] &= np.count_nonzero(again[number]) <= STUCK_SHARE * samples
+    thrice = np.flatnonzero(again[:, :, 1:] & again[:, :, :-1])
+    if thrice.size:
+        row, place = np.divmod(thrice, samples - 2)
+        held = raw.reshape(-1, samples)[row, place]
+        extreme = (held == low.ravel()[row]) | (held == high.ravel()[row])
+        fine[row[extreme] // raw.shape[1]] = False
+    return fine
 
 
 def _assess_channel(

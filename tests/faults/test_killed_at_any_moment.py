@@ -21,7 +21,7 @@ from tests.support.faults.keeping_sensor import KeepingSensor
 from tests.support.faults.system_calls import KillPoint, can_trace, draw_kill_point
 
 NAMES = ("gw-1", "gw-2")
-LONGEST_LIFE_S = 0.8
+LONGEST_LIFE_S = 0.6
 RECOVERED_WITHIN_S = 25.0  # 10 s until a gateway sends again what a broker forgot; the rest is for a loaded machine
 
 
@@ -29,8 +29,6 @@ def live_and_die(agent: ServiceProcess, point: KillPoint) -> str:
     """Let an agent work until its kill point; how it ended."""
     with contextlib.suppress(AssertionError):  # some die before they are ready
         agent.wait_notice()
-    if agent.process.poll() is None and agent.process.pid:
-        assert resident_bytes(agent.process.pid) < RSS_BOUND_BYTES
     try:
         agent.process.wait(point.after_s)
     except subprocess.TimeoutExpired:

@@ -12,8 +12,8 @@ from tests.support.captures import faulty, healthy
 from tests.support.faults.data_path import DataPath, data_path, preferred_broker, resident_bytes, within
 
 LIVE_RATE_A_S = 20.0
-FAULT_AT = 3500  # captures: more than the broker is handed (2,000) and than the outbox holds
-OUTBOX_BYTES = 5 << 19  # 2.5 MB: some 2,800 results
+FAULT_AT = 2800  # captures: more than the broker is handed (2,000) and than the outbox holds
+OUTBOX_BYTES = 2 << 20  # some 2,300 results
 ONE_BY_ONE = {"UNDERTONE_HISTORIAN__BATCH_MESSAGES": "1"}  # a commit a message: the order can be seen in the database
 GROWS_BY_AT_MOST_BYTES = 32 << 20
 DRAINS_AT_LEAST = 5.0  # times the live rate

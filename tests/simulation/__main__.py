@@ -5,7 +5,6 @@ import sys
 import time
 from collections import Counter
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import replace
 from functools import partial
 
 from tests.simulation.planted import PLANTED
@@ -21,7 +20,7 @@ def main() -> int:
     parser.add_argument("--jobs", type=int, default=1, help="processes side by side")
     parser.add_argument("--plant", choices=PLANTED, help="a defect that must be found")
     options = parser.parse_args()
-    plan = replace(PLANTED[options.plant] if options.plant else Plan(), gateways=options.gateways)
+    plan = PLANTED[options.plant] if options.plant else Plan(gateways=options.gateways)
     seeds = range(options.start, options.start + options.seeds)
     began_s = time.monotonic()
     broken, totals = 0, Counter[str]()

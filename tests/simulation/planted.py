@@ -3,7 +3,7 @@
 import contextlib
 import os
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 
 from sqlalchemy.engine import Connection
@@ -21,6 +21,7 @@ from schemas.topics import RECORDS, topic_of
 from tests.simulation.broker_model import SimulatedLink
 from tests.simulation.disk_model import DiskModel
 from tests.simulation.gateways import Parts
+from tests.simulation.outage import OUTAGE
 from tests.simulation.world import Plan
 
 
@@ -101,7 +102,7 @@ PLANTED = MappingProxyType({
     "outbox_forgets_on_puback": Plan(parts=Parts(uplink=ForgetsOnPuback)),
     "segments_are_not_synced": Plan(parts=Parts(disk=NeverSyncs)),
     "drops_in_silence": Plan(parts=Parts(store=DropsInSilence)),
-    "alarms_wait_in_line": Plan(parts=Parts(store=SendsInLine)),
+    "alarms_wait_in_line": replace(OUTAGE, parts=Parts(store=SendsInLine)),
     "site_stores_twice": Plan(historian=StoresTwice),
 })  # fmt: skip
 """Name -> a plant with that defect."""

@@ -9,15 +9,14 @@ from pathlib import Path
 import pytest
 
 from tests.simulation.clock import EPOCH_US
-from tests.simulation.faults import Fault
-from tests.simulation.gateways import Sizes
 from tests.simulation.invariants import reading
+from tests.simulation.outage import BACKLOG, FAILING, HEAL_S, OUTAGE
 from tests.simulation.planted import PLANTED
 from tests.simulation.world import Outcome, Plan, World, again, simulate, workshop
 
 ROOT = Path(__file__).resolve().parents[2]
 SMALL = Plan(gateways=4)
-FOUND_WITHIN = 15  # seeds; each planted defect shows in the first to third
+FOUND_WITHIN = 5  # seeds; each of them shows in the first, and may move when a change draws other stories
 
 
 @pytest.fixture(scope="module")
@@ -31,7 +30,7 @@ def held(outcome: Outcome) -> bool:
     return outcome.holds
 
 
-@pytest.mark.parametrize("seed", range(14))
+@pytest.mark.parametrize("seed", range(12))
 def test_a_small_plant_keeps_every_promise_through_an_hour_of_faults(seed: int, place: Path) -> None:
     outcome = simulate(seed, place, SMALL)
     assert held(outcome), outcome
@@ -64,26 +63,16 @@ def test_a_planted_defect_is_found_within_a_few_seeds(defect: str, place: Path) 
 
 
 def test_an_alarm_of_the_outage_is_at_the_site_before_the_backlog_that_is_older(place: Path, tmp_path: Path) -> None:
-    """The uplink is cut for half an hour; 700 results wait when the machine fails."""
-    cut_s, heal_s = 300.0, 2100.0
-    faults = [
-        Fault(cut_s, "link_cut", "gw-01", heal_s - cut_s, "control"),
-        Fault(310.0, "burst", "gw-01", 0.0, "", 700, sensor=0),
-        Fault(1700.0, "burst", "gw-01", 0.0, "", 8, sensor=1),
-        Fault(1900.0, "machine_fails", "gw-01", 0.0, "", 8, sensor=1),
-        Fault(1901.0, "burst", "gw-01", 0.0, "", 8, sensor=1),
-    ]
-    sizes = Sizes(queue_captures=64, batch_captures=16, raw_bytes=8 << 20, outbox_bytes=8 << 20)
-    world = World(5, place, tmp_path, Plan(gateways=1, faults=faults, sizes=sizes, sensors=["says_once"] * 2))
+    world = World(5, place, tmp_path, OUTAGE)
     assert held(world.run())
     with reading(world.site.path) as site:
-        alarms = site.execute("SELECT sequence, received_at_us FROM alarm WHERE point = 'gw-01-m1/de'").fetchall()
+        alarms = site.execute("SELECT sequence, received_at_us FROM alarm WHERE point = ?", (FAILING,)).fetchall()
         results = site.execute("SELECT sequence, received_at_us FROM health").fetchall()
     raised, stored_at_us = min(alarms)
-    backlog = [at_us for n, at_us in results if n < raised and at_us >= EPOCH_US + heal_s * 1e6]
-    assert len(backlog) > 650
+    backlog = [at_us for n, at_us in results if n < raised and at_us >= EPOCH_US + HEAL_S * 1e6]
+    assert len(backlog) >= BACKLOG
     assert stored_at_us <= min(backlog)
-    assert sum(at_us > stored_at_us for at_us in backlog) > 300
+    assert sum(at_us > stored_at_us for at_us in backlog) > BACKLOG / 2
 
 
 @pytest.mark.nightly

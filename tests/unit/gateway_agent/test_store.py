@@ -73,6 +73,14 @@ def test_everything_of_a_batch_is_true_after_the_commit(store: Store) -> None:
     assert store.captures_stored() == 2
 
 
+def test_without_raw_captures_results_are_kept_and_nothing_of_a_waveform(tmp_path: Path) -> None:
+    store = Store(StoreSettings(folder=tmp_path, keep_raw=False))
+    store.commit(batch(row(0), row(1), records=[(NORMAL, health(0))]))
+    assert (store.captures_stored(), store.raw_capture("pump-07/de", 1, 1), store.segments.total_bytes) == (2, None, 0)
+    assert store.healthy_features("pump-07/de", 5) == [b"features"] * 2
+    store.close()
+
+
 def test_a_commit_that_fails_in_the_database_leaves_nothing_behind_not_even_raw_bytes(store: Store) -> None:
     store.commit(batch(row(0)))
     size = store.segments.total_bytes
