@@ -6,7 +6,7 @@ a COPY, both within the caller's transaction.
 
 import json
 from collections.abc import Iterable
-from operator import attrgetter
+from operator import itemgetter
 from typing import Any, cast
 
 import sqlalchemy as sa
@@ -22,9 +22,10 @@ _MADE = (
     "remaining_life_low_s", "remaining_life_median_s", "remaining_life_high_s",
 )  # fmt: skip
 _SAID = tuple(name for name in Health.model_fields if name in health.c and name not in _MADE)  # stored as they are
-_said = attrgetter(*_SAID)
+_said = itemgetter(*_SAID)
 _COLUMNS = ", ".join((*_MADE, *_SAID))
-_INSERT = f"INSERT INTO health ({_COLUMNS}) VALUES (:{', :'.join((*_MADE, *_SAID))})"
+_MARKS = ", ".join("?" * len((*_MADE, *_SAID)))
+_INSERT = f"INSERT INTO health ({_COLUMNS}) VALUES ({_MARKS})"  # noqa: S608  (names of our own table)
 _COPY = f"COPY health ({_COLUMNS}) FROM STDIN"
 # PostgreSQL would refuse the row for words longer than their column.
 _QUALITY_CHARACTERS = cast("sa.String", health.c.quality.type).length
@@ -35,12 +36,12 @@ _NO_LIFE = (None, None, None)
 def row_of(gateway: str, boot: int, sequence: int, window: Health, *, now_us: int) -> Row:
     """The row of one window, as `write_rows` wants it."""
     life = window.remaining_life
+    low_s, median_s, high_s = (life.low_s, life.median_s, life.high_s) if life is not None else _NO_LIFE
+    causes = [{"label": cause.label, "confidence": cause.confidence} for cause in window.diagnosis]
     return (
         gateway, boot, sequence, now_us, window.limit, window.quality[:_QUALITY_CHARACTERS],
-        window.rpm_source[:_SOURCE_CHARACTERS],
-        json.dumps([item.model_dump() for item in window.diagnosis]) if window.diagnosis else "[]",
-        *((life.low_s, life.median_s, life.high_s) if life is not None else _NO_LIFE),
-        *_said(window),
+        window.rpm_source[:_SOURCE_CHARACTERS], json.dumps(causes) if causes else "[]", low_s, median_s, high_s,
+        *_said(vars(window)),
     )  # fmt: skip
 
 

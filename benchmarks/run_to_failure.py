@@ -10,7 +10,7 @@ import os
 import sys
 
 for _threads in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
-    os.environ.setdefault(_threads, "1")
+    os.environ.setdefault(_threads, "1")  # before numpy, as in the agent itself
 
 import math  # noqa: E402
 import time  # noqa: E402

@@ -43,7 +43,7 @@ from vibration.spectrum import line_frequencies_hz
 
 __all__ = [
     "HARMONICS", "MEMORY", "EvidenceLedger", "Findings", "MachineFacts", "OrderReference", "diagnose", "label_name",
-    "order_amplitudes_mm_s", "picture_of", "rank", "weigh",
+    "picture_of", "rank", "weigh",
 ]  # fmt: skip
 
 MEMORY = 40
@@ -165,11 +165,6 @@ def picture_of(acceleration_g: FloatArray, *, sample_rate_hz: float, facts: Mach
         WindowError: The capture cannot be transformed.
     """
     return _read(acceleration_g, sample_rate_hz, facts).picture
-
-
-def order_amplitudes_mm_s(acceleration_g: FloatArray, *, sample_rate_hz: float, shaft_hz: float | None) -> FloatArray:
-    """Read the picture of a machine of which nothing but the speed is known; see `picture_of`."""
-    return picture_of(acceleration_g, sample_rate_hz=sample_rate_hz, facts=MachineFacts(shaft_hz))
 
 
 def _read(acceleration_g: FloatArray, sample_rate_hz: float, facts: MachineFacts) -> Reading:

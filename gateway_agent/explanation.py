@@ -11,7 +11,9 @@ from vibration.detection_features import ENVELOPE, SUMS
 TOLD = 8  # contributions handed to the dashboard; the rest is noise
 
 
-def contributions(z: NDArray[np.float64], edges_hz: NDArray[np.float64]) -> tuple[Contribution, ...]:
+def contributions(
+    z: NDArray[np.float64], edges_hz: NDArray[np.float64], *, errors: NDArray[np.float64] | None = None
+) -> tuple[Contribution, ...]:
     """Share the score out over bands and axes.
 
     The score is a weighted mean of squares, so each square's share is its contribution; nothing is approximated.
@@ -19,8 +21,9 @@ def contributions(z: NDArray[np.float64], edges_hz: NDArray[np.float64]) -> tupl
     Args:
         z: One capture's distance from healthy, in spreads, shape (channels, DETECTION_COUNT).
         edges_hz: Lower and upper edge of each feature, shape (DETECTION_COUNT, 2).
+        errors: What a network could not reconstruct of `z`, of the same shape, where the network decides.
     """
-    squares = WEIGHTS * z * z
+    squares = WEIGHTS * z * z if errors is None else errors * errors
     total = float(squares.sum()) or 1.0
     order = np.argsort(squares, axis=None)[::-1][:TOLD]
     told = []

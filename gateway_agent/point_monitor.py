@@ -34,7 +34,7 @@ from schemas.messages import Contribution, Evidence, Health, Learning, PointNoti
 from schemas.nameplate import Nameplate
 from schemas.variation import HealthyPrior, Variation
 from vibration.bearing import FaultOrders
-from vibration.detection_features import detection_edges_hz, detection_features
+from vibration.detection_features import MODEL_COLUMNS, detection_edges_hz, detection_features
 from vibration.features import FeatureKernel
 from vibration.iso_zones import Nameplate as ZonePlate
 from vibration.iso_zones import ZoneVerdict, zone
@@ -270,6 +270,7 @@ class PointMonitor:
         self.healthy, self.prognosis = Commissioned(), None
         self.ledger, self._mounting = EvidenceLedger(), MountingWatch()
         self._notified = "ok"
+        self._exceeding = self._fault_seen = self._since_fault = 0
         self._last_look = None
         records.append(self._notice("maintenance recorded: learning anew", "ok", at_us))
         return records
@@ -374,7 +375,8 @@ class PointMonitor:
     ) -> None:
         shares: tuple[Contribution, ...] = ()
         if changes and found.reading is not None:
-            shares = contributions(found.reading.z, detection_edges_hz(*self.healthy.layout))
+            z = found.reading.z
+            shares = contributions(z, detection_edges_hz(*self.healthy.layout), errors=self._not_reconstructed(z))
         for change in changes:
             outcome.records.append(alarm_of(change, outcome.health, findings, shares, self.model_version))
             if findings is not None and change.state == "unacknowledged":
@@ -482,6 +484,14 @@ class PointMonitor:
         if self.commissioning.detector == "distance":
             return score_of(z)
         return float(self.model.score(model_rows(z))[0].mean())
+
+    def _not_reconstructed(self, z: NDArray[np.float64]) -> NDArray[np.float64] | None:
+        if self.commissioning.detector == "distance":
+            return None
+        rows = model_rows(z)
+        errors = np.zeros_like(z)
+        errors[:, MODEL_COLUMNS] = rows - self.model.score(rows)[1]
+        return errors
 
     def _rpm(self, capture: Capture) -> float | None:
         return _told_rpm(capture, self.plate.rpm)

@@ -1,11 +1,12 @@
 """This file knows which captures of a sensor are here: what came twice, what is missing, what may be acknowledged."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 # Newest sequences of a boot held exactly; an older one is looked up in the store, and an older hole will never come:
 # sensors keep some tens of captures, and one that has dropped a capture would else never be acknowledged again.
 REMEMBERED = 1024
+_ALL_HERE = (1 << REMEMBERED) - 1
 # The first capture heard of a boot need not be the oldest kept: a broker that died may have lost those before it, and
 # the sensor sends them again, oldest first. One that has repeated a capture so often while no older one came keeps none
 # that is older. No clock can say this: the way to the gateway may be cut for longer than any sensor's pause.
@@ -37,7 +38,7 @@ class StreamOrder:
     """
 
     boot: int
-    _seen: set[int] = field(default_factory=set)
+    _here: int = 0  # bit k: sequence `_highest` - k is here; a set of them would take 100 kB a sensor
     _lowest: int = -1
     _highest: int = -1
     _through: int = -1
@@ -50,8 +51,8 @@ class StreamOrder:
         order = cls(boot)
         stored = sorted(sequences)
         if stored:
-            order._seen = set(stored)
             order._lowest, order._highest = stored[0], stored[-1]
+            order._here = sum(1 << order._highest - one for one in set(stored) if one > order._highest - REMEMBERED)
             order._advance()
         return order
 
@@ -62,19 +63,17 @@ class StreamOrder:
 
     def arrive(self, sequence: int, *, kept_until_ack: bool) -> Arrival:
         """Take note of one capture that is about to be stored."""
-        if sequence in self._seen:
+        if self._is_here(sequence):
             if kept_until_ack and sequence > self._through:
                 self._note_repeated(sequence)
             return Arrival(duplicate=True, unsure=False, missing=0)
         if self._highest >= 0 and sequence <= self._highest - REMEMBERED:
             return Arrival(duplicate=False, unsure=True, missing=-1 if sequence > self._lowest else 0)
-        missing = self._newly_missing(sequence)
-        self._seen.add(sequence)
+        newest, missing = self._highest, self._newly_missing(sequence)
+        self._here = self._here << min(self._highest - newest, REMEMBERED) & _ALL_HERE | 1 << self._highest - sequence
         if not kept_until_ack:
             self._through = max(self._through, sequence)
         self._advance()
-        if len(self._seen) > 2 * REMEMBERED:
-            self._seen = {s for s in self._seen if s > self._highest - REMEMBERED}
         return Arrival(duplicate=False, unsure=False, missing=missing)
 
     def _newly_missing(self, sequence: int) -> int:
@@ -102,5 +101,10 @@ class StreamOrder:
 
     def _advance(self) -> None:
         self._through = max(self._through, self._highest - REMEMBERED)
-        while self._through + 1 in self._seen:
+        while self._is_here(self._through + 1):
             self._through += 1
+
+    def _is_here(self, sequence: int) -> bool:
+        """Whether one of the newest is here; of an older one it does not know."""
+        back = self._highest - sequence
+        return 0 <= back < REMEMBERED and bool(self._here >> back & 1)

@@ -289,6 +289,8 @@ class Link:
             self._state.notify_all()
         if was_up:
             event(log, logging.WARNING, "broker_lost", reason=str(code), host=self._settings.host)
+        elif not self._stopping.is_set():
+            event(log, logging.WARNING, "broker_away", reason=str(code), host=self._settings.host)
 
     def _unreadable(self, error: Exception) -> None:
         self._disconnected(self._client, None, None, f"a packet that cannot be read: {error!r}", None)

@@ -23,7 +23,7 @@ def test_captures_are_ordered_by_sequence_and_timers_run_on_whatever_the_wall_cl
         return False
 
     with preferred_broker() as broker, data_path(tmp_path, broker) as path:
-        with path.running(environment=clock.environment) as (_, site), path.sensor() as sensor:
+        with path.running(environment=clock.environment) as (_, site), path.sensor(rate_a_s=80.0) as sensor:
             for words, seconds in STEPS_S.items():
                 sensor.wait_acknowledged(sensor.measured + 10)
                 clock.step_to(seconds)

@@ -16,6 +16,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Self
 
+from tests.support.faults.system_calls import kill_traced
+
 
 class Supervisor:
     """Keeps one service alive.
@@ -79,8 +81,7 @@ class Supervisor:
                     self.last_fed_s = time.monotonic()
             if ready and time.monotonic() - self.last_fed_s > self._watchdog_s and self.process.poll() is None:
                 self.silences += 1
-                self.process.kill()
-                self.process.wait()
+                kill_traced(self.process)
             if self.process.poll() is not None:
                 self.ended.append(self.process.returncode)
                 ready = False

@@ -4,11 +4,14 @@ The prefix goes before the command; the process stays the direct child (`-D`), s
 Counts are strace's: of one call, in one thread.
 """
 
+import os
 import random
 import shutil
+import signal
 import subprocess
 from dataclasses import dataclass
 from functools import cache
+from pathlib import Path
 
 import pytest
 
@@ -35,6 +38,16 @@ def injecting(call: str, fault: str) -> list[str]:
     """The prefix under which `call` suffers `fault`, e.g. `signal=SIGKILL:when=7` or `error=EIO:when=30+`."""
     return ["strace", "-D", "-f", "-qq", "-o", "/dev/null", "-e", f"trace={call}", "-e",
             f"inject={call}:{fault}"]  # fmt: skip
+
+
+def kill_traced(process: subprocess.Popen[bytes]) -> None:
+    """Kill a process that strace may hold in a call: that would else keep it until the call's delay is over."""
+    state = Path(f"/proc/{process.pid}/status").read_text()
+    tracer = next(int(line.split()[1]) for line in state.splitlines() if line.startswith("TracerPid:"))
+    process.kill()
+    if tracer:
+        os.kill(tracer, signal.SIGKILL)
+    process.wait()
 
 
 @dataclass(frozen=True, slots=True)

@@ -174,7 +174,7 @@ def test_sensors_that_keep_their_captures_are_told_and_rows_are_learnt_after_the
     rows = np.zeros((1, 4), np.float32)
     desk.committer.give(desk.work(0, acknowledge={("pump-07/de", 3): 17, ("pump-07/nde", 1): -1}, healthy=[rows]))
     ((topic, said),) = desk.link.told
-    assert topic == "ut/v1/plant-a/gateway/gw-1/pump-07/de/ack"
+    assert topic == "ut/v1/plant-a/sensor/gw-1/pump-07/de/ack"
     assert said == CaptureAck(point="pump-07/de", boot=3, through=17)
     assert desk.learnt == [rows]
     assert desk.committer.committed.is_set()

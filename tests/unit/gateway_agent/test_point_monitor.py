@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from gateway_agent.builtin import builtin_model
 from gateway_agent.judge import Judge
 from gateway_agent.point_monitor import PointMonitor
 from gateway_agent.settings import CommissioningSettings
@@ -151,6 +152,18 @@ def test_captures_of_another_layout_are_not_judged_by_the_old_baseline(ready: Po
     health = ready.feed(lambda n: capture_of(noise_g(n, samples=2 * SAMPLES), n), 3)
     assert (health.quality, health.score, health.exceeds) == ("changed_layout", None, False)
     assert ready.notices == [("suspect", "changed_layout")]
+
+
+def test_where_the_network_decides_an_alarm_shows_what_the_network_could_not_reconstruct() -> None:
+    settings = gateway_settings().model_copy(
+        update={"commissioning": CommissioningSettings(captures=10, detector="autoencoder")}
+    )
+    point = Point(judge_with(settings, model=builtin_model()))
+    point.feed(healthy, 10)
+    point.feed(faulty, 8)
+    shares = point.said(Alarm)[0].contributions
+    assert shares
+    assert not any(share.name.startswith("level") for share in shares)  # it never sees the sums of bands
 
 
 def test_an_alarm_comes_with_its_reason_its_evidence_and_a_confidence(ready: Point) -> None:

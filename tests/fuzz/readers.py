@@ -1,0 +1,230 @@
+"""How one string of bytes becomes what a decoder is given: a topic and a payload, a run of packets, a file."""
+
+import functools
+import tempfile
+import tomllib
+from binascii import crc_hqx
+from collections.abc import Iterator
+from hashlib import sha256
+from pathlib import Path
+from struct import Struct, error as struct_error
+from zlib import crc32
+
+from aggregator.intake import Refused
+from aggregator.intake import read as read_at_site
+from gateway_agent.foreign.mapping import ForeignSensors
+from gateway_agent.foreign.settings import ForeignMapping
+from gateway_agent.intake import Intake, Payload
+from schemas.archive import CHUNK_BYTES, check_archive, unpack
+from schemas.errors import RejectedInput
+from schemas.flower_codec import load_message
+from schemas.fragments import PIECE_COST_BYTES, Fragment, Reassembly
+from schemas.mqtt_packets import (
+    Kind,
+    Packet,
+    PacketBuffer,
+    read_connack,
+    read_packet_id,
+    read_publish,
+    read_reason,
+    read_suback,
+)
+from schemas.release import SIGNATURE, read_release_bundle
+from schemas.signing import AllowedKey, KeyRing
+from tests.contract.golden_contract import AT, KEY
+from tests.support.foreign import EXAMPLE
+
+HELD_BYTES = 16 << 10  # of unfinished messages
+AGE_S = 10.0
+ROLES = ("gateway", "site", "enterprise", "dashboard", "releaser")
+KEYS = KeyRing([AllowedKey("gw-1", "gateway", KEY.public)])
+_STEP = Struct("<BBBHHHB")  # source, stream, item, index, count, total, seconds; then a length and the piece
+_LENGTH = Struct("<H")
+
+
+def with_crc(body: bytes) -> bytes:
+    return body + crc32(body).to_bytes(4, "little")
+
+
+def with_digest(head_and_blobs: bytes) -> bytes:
+    """A container of a first line of JSON and the blobs behind it."""
+    head, _, blobs = head_and_blobs.partition(b"\n")
+    body = b"UTB1" + len(head).to_bytes(4, "little") + head + blobs
+    return body + sha256(body).digest()
+
+
+def without_digest(container: bytes) -> bytes:
+    size = int.from_bytes(container[4:8], "little")
+    return container[8 : 8 + size] + b"\n" + container[8 + size : -32]
+
+
+def sealed_line(content: bytes) -> bytes:
+    """A line with a topic, and a body sealed for it."""
+    topic, _, body = content.partition(b"\n")
+    return topic + b"\n" + KEY.seal(topic.decode("utf-8", "replace"), body)
+
+
+def line_and_payload(content: bytes) -> tuple[str, bytes]:
+    topic, _, payload = content.partition(b"\n")
+    return topic.decode("utf-8", "replace"), payload
+
+
+def take_at_gateway(content: bytes) -> None:
+    """A topic and a payload, as the gateway's worker takes them."""
+    topic, payload = line_and_payload(content)
+    intake = Intake(
+        "plant-a", "gw-1", frozenset({"pump-07"}), accept_unknown_machines=True, foreign=_foreign(),
+        fragments=Reassembly(max_bytes=HELD_BYTES, max_age_s=AGE_S),
+    )  # fmt: skip
+    intake.take(Payload(topic, payload, AT), now_s=0.0)
+    intake.given_up(now_s=2 * AGE_S)
+
+
+def read_by_site(content: bytes) -> None:
+    """A topic and a sealed payload; a refusal is no exception here, but it must be kept short."""
+    topic, payload = line_and_payload(content)
+    found = read_at_site(topic, payload, site="plant-a", keys=KEYS)
+    if isinstance(found, Refused):
+        assert found.reason
+        assert len(found.text) <= 500
+        found.text.encode()
+
+
+def open_any_seal(content: bytes) -> None:
+    topic, payload = line_and_payload(content)
+    KEYS.open(topic, payload, role="gateway")
+
+
+@functools.cache
+def mappings() -> dict[str, ForeignMapping]:
+    """Of the example settings, by name."""
+    rows = [ForeignMapping.model_validate(row) for row in tomllib.loads(EXAMPLE.read_text())["foreign"]]
+    return {row.name: row for row in rows}
+
+
+def _foreign() -> ForeignSensors:
+    return ForeignSensors(tuple(mappings().values()), max_bytes=HELD_BYTES, max_age_s=AGE_S)
+
+
+def packets(content: bytes) -> Iterator[bytes]:
+    """Pieces, each with its length before it."""
+    at = 0
+    while at + _LENGTH.size <= len(content):
+        (size,) = _LENGTH.unpack_from(content, at)
+        at += _LENGTH.size
+        yield content[at : at + size]
+        at += size
+
+
+def in_packets(pieces: list[bytes]) -> bytes:
+    return b"".join(_LENGTH.pack(len(piece)) + piece for piece in pieces)
+
+
+def with_radio_crc(content: bytes) -> bytes:
+    """Packets of the radio sensor without their checksum: with it."""
+    return in_packets([piece + crc_hqx(piece, 0xFFFF).to_bytes(2, "big") for piece in packets(content)])
+
+
+def take_radio_packets(content: bytes) -> None:
+    """One refused packet ends nothing; what was begun is bounded, and gone when its time is over."""
+    sensors = _foreign()
+    for piece in packets(content):
+        try:
+            sensors.take("radio/71/packet", piece, received_at_us=AT, now_s=0.0)
+        except RejectedInput as refusal:
+            assert len(str(refusal)) < 1000
+    assert sensors._assembly.held_bytes <= HELD_BYTES + (2 << 10)
+    sensors.given_up(now_s=2 * AGE_S)
+    assert sensors._assembly.held_bytes == 0
+
+
+def join_fragments(content: bytes) -> None:
+    """Any run of fragments of any sources: bounded throughout, and nothing held when their time is over."""
+    reassembly, now_s, at = Reassembly(max_bytes=HELD_BYTES, max_age_s=AGE_S), 0.0, 0
+    while at + _STEP.size + 1 <= len(content):
+        source, stream, item, index, count, total, later_s = _STEP.unpack_from(content, at)
+        size = content[at + _STEP.size]
+        piece = content[at + _STEP.size + 1 :][:size]
+        at += _STEP.size + 1 + size
+        now_s += later_s / 16
+        try:
+            whole = reassembly.add(f"{source}", Fragment(stream, item, index, count, total, piece), now_s=now_s)
+        except RejectedInput:
+            continue
+        finally:
+            assert 0 <= reassembly.held_bytes <= HELD_BYTES + size + PIECE_COST_BYTES
+        assert whole is None or len(whole) == total
+    reassembly.expired(now_s=now_s + 2 * AGE_S)
+    assert reassembly.held_bytes == 0
+
+
+def steps_of(fragments: list[Fragment]) -> bytes:
+    return b"".join(
+        _STEP.pack(1, f.stream & 255, f.item & 255, f.index, f.count, f.total_bytes, 1) + bytes([len(f.piece)]) + f.piece
+        for f in fragments
+    )
+
+
+def read_as_broker_sends(content: bytes) -> None:
+    """In pieces of any size: the first byte says which."""
+    buffer = PacketBuffer(largest_bytes=1 << 10, capacity_bytes=1 << 16)
+    step = 1 + (content[0] if content else 0) ** 2
+    for start in range(1, len(content), step):
+        piece = content[start : start + step]
+        while piece:
+            space = buffer.space()
+            written = min(len(space), len(piece))
+            space[:written] = piece[:written]
+            space.release()
+            buffer.wrote(written)
+            piece = piece[written:]
+            for packet in buffer.packets():
+                _read_packet(packet)
+    assert buffer.held_bytes <= max(len(content), 1)
+
+
+def _read_packet(packet: Packet) -> None:
+    match packet.kind:
+        case Kind.PUBLISH:
+            read_publish(packet)
+        case Kind.CONNACK:
+            read_connack(packet)
+        case Kind.SUBACK:
+            read_suback(packet)
+        case Kind.PUBACK:
+            read_packet_id(packet)
+        case _:
+            read_reason(packet)
+
+
+def read_flower(content: bytes) -> None:
+    """As both ends of the learning use it: ids are looked up, node numbers compared."""
+    message = load_message(content)
+    known = {message.metadata.message_id, message.metadata.reply_to_message_id, message.metadata.message_type}
+    assert all(isinstance(one, str) for one in known)
+    assert isinstance(message.metadata.src_node_id, int)
+    assert isinstance(message.metadata.dst_node_id, int)
+
+
+def read_release(content: bytes) -> None:
+    release = read_release_bundle(content, KEYS)
+    assert np_finite(release.files["parameters.bin"])
+
+
+def read_back_up(content: bytes) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "back-up.tar"
+        path.write_bytes(content)
+        manifest = check_archive(path, kind="gateway", name="gw-1")
+        unpack(path, manifest, Path(folder) / "restored")
+        assert {p.name for p in Path(folder).iterdir()} <= {"back-up.tar", "restored"}
+
+
+def with_tar_checksums(content: bytes) -> bytes:
+    """Every block that looks like the head of a file gets the checksum it needs."""
+    blocks = [bytearray(content[at : at + 512]) for at in range(0, len(content), 512)]
+    for block in blocks:
+        if len(block) == 512 and block[257:262] == b"ustar":
+            block[148:156] = b" " * 8
+            block[148:156] = b"%06o\0 " % sum(block)
+    return b"".join(blocks)
