@@ -1,6 +1,7 @@
 """This file knows a site for measuring: broker, aggregator and one gateway agent, each a process."""
 
 import contextlib
+import os
 import shutil
 import signal
 import tempfile
@@ -49,6 +50,12 @@ class Bench:
         """Wait until something holds, with every process alive."""
         wait_until(what, holds, within_s=within_s, processes=self.processes, tick=lambda: time.sleep(0.1))
 
+    def gateway_cpu_s(self) -> float:
+        """Seconds of a core that the gateway agent has used, all its threads."""
+        assert self.gateway is not None, "the agent was not asked for"
+        fields = Path(f"/proc/{self.gateway.process.pid}/stat").read_text().rpartition(") ")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")  # user and system time
+
     @contextlib.contextmanager
     def site_elsewhere(self) -> Iterator[None]:
         """The site's work takes none of this machine meanwhile: in a plant it is another one."""
@@ -67,7 +74,9 @@ class Bench:
 
 
 @contextlib.contextmanager
-def bench_site(machines: int, *, learns: bool, judged: bool = True, keep_raw: bool = True) -> Iterator[Bench]:
+def bench_site(
+    machines: int, *, learns: bool, judged: bool = True, keep_raw: bool = True, status_interval_s: float = 1.0
+) -> Iterator[Bench]:
     """Run the site; everything is gone afterwards.
 
     Args:
@@ -75,6 +84,7 @@ def bench_site(machines: int, *, learns: bool, judged: bool = True, keep_raw: bo
         learns: Whether rounds of learning are run, one every few seconds.
         judged: Whether the gateway's agent runs; without it captures go to whoever listens.
         keep_raw: Whether it keeps raw captures.
+        status_interval_s: How often it tells its status.
     """
     folder = Path(tempfile.mkdtemp(prefix="undertone-bench-"))
     processes = Processes(folder / "logs")
@@ -88,7 +98,9 @@ def bench_site(machines: int, *, learns: bool, judged: bool = True, keep_raw: bo
         enrol(site, GATEWAY, out=gateway_folder)
         enrol(site, SENSORS, "--as", "sensors", "--gateway", GATEWAY, out=sensors_folder)
         settings = gateway_folder / "gateway.toml"
-        settings.write_text(_gateway_settings(port, by, machines, learns=learns, keep_raw=keep_raw))
+        settings.write_text(_gateway_settings(
+            port, by, machines, learns=learns, keep_raw=keep_raw, status_interval_s=status_interval_s,
+        ))  # fmt: skip
         gateway = _start(processes, site, settings if judged else None)
         table = broker_table(Path(), port, by, user=SENSORS, stem="sensors")
         files = {key: sensors_folder / str(value) for key, value in table.items() if key.endswith("_file")}
@@ -125,11 +137,13 @@ def _write_site(site: AggregatorPlace, by: ServedBy, *, learns: bool) -> None:
     site.settings_file.write_text(toml_text(table))
 
 
-def _gateway_settings(port: int, by: ServedBy, machines: int, *, learns: bool, keep_raw: bool) -> str:
+def _gateway_settings(
+    port: int, by: ServedBy, machines: int, *, learns: bool, keep_raw: bool, status_interval_s: float
+) -> str:
     table: dict[str, object] = {
         "site": SITE,
         "gateway": GATEWAY,
-        "status_interval_s": 1.0,
+        "status_interval_s": status_interval_s,
         "broker": broker_table(Path(), port, by, user=GATEWAY, stem="gateway"),
         "store": {"folder": "var", "raw_bytes": 512 << 20, "keep_raw": keep_raw},
         "commissioning": {"captures": COMMISSIONING_CAPTURES},

@@ -17,6 +17,7 @@ from schemas.topics import CAPTURE, CAPTURE_ACK
 
 CHANNELS, SAMPLES, RATE_HZ = 3, 8192, 25_600.0
 DIFFERENT = 16  # waveforms a point; what they hold does not change what they cost
+WAVES_OF = 20  # points; further ones have theirs again
 POSITION = "de"
 SEED = 11
 PATIENCE_S = 60.0
@@ -44,7 +45,7 @@ class Stream:
     def __post_init__(self) -> None:
         """Make the waveforms and connect."""
         chance = np.random.default_rng(SEED)
-        self._waves = [[_wave(chance) for _ in range(DIFFERENT)] for _ in range(self.points)]
+        self._waves = [[_wave(chance) for _ in range(DIFFERENT)] for _ in range(min(self.points, WAVES_OF))]
         self._link = FastLink(
             self.broker, SENSORS, on_messages=self._acknowledged,
             subscriptions=[(CAPTURE_ACK.filter(site=SITE, gateway=GATEWAY), 1)], max_in_flight=400,
@@ -96,7 +97,7 @@ class Stream:
             point = f"{machine}/{POSITION}"
             sequence = self._next.get(point, 0)
             self._next[point] = sequence + 1
-            wave = self._waves[number % self.points][sequence % DIFFERENT]
+            wave = self._waves[number % self.points % WAVES_OF][sequence % DIFFERENT]
             capture = Capture(
                 1 + number % self.points, sequence, time.time_ns() // 1000, RATE_HZ, wave, np.full(CHANNELS, 5e-4),
                 range_g=16.0, rpm=1480.0, flags=CaptureFlag.KEPT_UNTIL_ACK,

@@ -6,7 +6,7 @@ levels for the prognosis, levels by which a loose sensor is known. It never leav
 
 import math
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,6 +25,7 @@ from vibration.features import MODEL_FEATURES
 from vibration.quality import ChannelBaseline, measure_baseline
 
 FloatArray = NDArray[np.float64]
+_Number = TypeVar("_Number", np.float32, np.float64)
 
 
 @dataclass(slots=True)
@@ -33,9 +34,9 @@ class Commissioned:
 
     Attributes:
         shape: Rate in Hz, channels and samples of its captures; None before the first.
-        features: Model features of each healthy capture, (channels, F).
+        features: Model features of the healthy captures, (n, channels, F).
         told: Speed and load of each.
-        levels_db: Levels of each as the prognosis wants them, (channels x 3,).
+        levels_db: Levels of each as the prognosis wants them, (n, channels x 3).
         began_us: When the first was measured.
         states: Baselines and limits, provisional until commissioning is complete.
         channel_levels: Low and high RMS of each channel.
@@ -44,9 +45,9 @@ class Commissioned:
     """
 
     shape: tuple[float, int, int] | None = None
-    features: list[Rows] = field(default_factory=list)
+    features: Rows = field(default_factory=lambda: np.zeros((0, 0, 0), np.float32))
     told: list[Told] = field(default_factory=list)
-    levels_db: list[FloatArray] = field(default_factory=list)
+    levels_db: FloatArray = field(default_factory=lambda: np.zeros((0, 0)))
     began_us: int = 0
     states: OperatingStates = field(default_factory=OperatingStates)
     channel_levels: tuple[ChannelBaseline, ...] | None = None
@@ -80,11 +81,11 @@ class Commissioned:
         """
         if self.shape is None:
             self.shape = shape
-        if not self.features or not self.began_us:  # the first version of the software did not note it
+        if not self.count or not self.began_us:  # the first version of the software did not note it
             self.began_us = measured_at_us
-        self.features.append(np.array(features[:, MODEL_FEATURES]))
+        self.features = _with(self.features, features[:, MODEL_FEATURES])
         self.told.append(told)
-        self.levels_db.append(levels_db(features))
+        self.levels_db = _with(self.levels_db, levels_db(features))
         self.reference.learn(picture)
         levels = measure_baseline(acceleration_g)
         rms = features[:, STATISTIC["acceleration_rms_g"]].astype(np.float64)
@@ -113,7 +114,7 @@ class Commissioned:
 
     def detection(self) -> FloatArray:
         """Detection features of the healthy captures, shape (n, channels, F)."""
-        return detection_features(np.stack(self.features))
+        return detection_features(self.features)
 
     def sessions(self) -> list[Session]:
         """What was heard, for the fleet to learn from as sums: a session for each speed and load."""
@@ -122,15 +123,13 @@ class Commissioned:
 
     def healthy_levels(self) -> HealthyLevels:
         """Levels of the healthy machine, for the prognosis."""
-        return HealthyLevels.learn(np.stack(self.levels_db))
+        return HealthyLevels.learn(self.levels_db)
 
     def dump(self) -> tuple[dict[str, Any], dict[str, bytes]]:
         """The whole, as JSON and blobs; `load` continues from it."""
         arrays: dict[str, NDArray[Any]] = {
-            "learnt": np.stack(self.features) if self.features else np.zeros((0, 0, 0), np.float32),
-            "learnt_levels": np.stack(self.levels_db) if self.levels_db else np.zeros((0, 0)),
-            "reference": self.reference.mean,
-        }
+            "learnt": self.features, "learnt_levels": self.levels_db, "reference": self.reference.mean,
+        }  # fmt: skip
         described = {name: array_blob(array) for name, array in arrays.items()}
         states, blobs = self.states.dump()
         meta: dict[str, Any] = {name: description for name, (description, _) in described.items()}
@@ -147,9 +146,9 @@ class Commissioned:
         """Continue from what `dump` gave."""
         return cls(
             shape=tuple(meta["shape"]) if meta["shape"] else None,
-            features=list(blob_array(meta["learnt"], blobs["learnt"])),
+            features=np.array(blob_array(meta["learnt"], blobs["learnt"])),
             told=[Told(rpm, load) for rpm, load in meta["learnt_told"]],
-            levels_db=list(blob_array(meta["learnt_levels"], blobs["learnt_levels"])),
+            levels_db=np.array(blob_array(meta["learnt_levels"], blobs["learnt_levels"])),
             began_us=meta["began_us"],
             states=OperatingStates.load(meta["states"], blobs),
             channel_levels=tuple(ChannelBaseline(low, high) for low, high in meta["levels"]) or None,
@@ -162,12 +161,17 @@ class Commissioned:
     @classmethod
     def load_first(cls, meta: dict[str, Any], blobs: dict[str, bytes]) -> "Commissioned":
         """Take over what the first version of the software left; the caller calibrates, and pictures are heard anew."""
-        features = list(blob_array(meta["learnt"], blobs["learnt"]))
+        features = np.array(blob_array(meta["learnt"], blobs["learnt"]))
         return cls(
             shape=tuple(meta["shape"]) if meta["shape"] else None, features=features, told=[Told()] * len(features),
             channel_levels=tuple(ChannelBaseline(low, high) for low, high in meta["levels"]) or None,
             rms_g=None if meta["healthy_rms_g"] is None else np.asarray(meta["healthy_rms_g"]),
         )  # fmt: skip
+
+
+def _with(gathered: NDArray[_Number], one: NDArray[_Number]) -> NDArray[_Number]:
+    """One array and not one a capture: a gateway keeps those of thousands of points."""
+    return np.concatenate([gathered, one[None]]) if len(gathered) else np.array(one[None])
 
 
 def told_with(rpm: float, load: float) -> Told:

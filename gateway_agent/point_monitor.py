@@ -62,6 +62,9 @@ MOST_FAULT_SEEN = 100
 DANGER_SCORES = 4.0
 LATCH_CONFIDENCE = 0.7  # a bearing fault this sure does not heal: falling vibration is no recovery (stage 4)
 _FAULTS_SEEN_IN_SHAPE = frozenset({"loose", "wrong_gain", "axes_swapped"})
+# Evidence is packed from the look that raised the alarm; kept for later they would be 130 kB a point.
+_NO_LINES = np.zeros(0)
+_NO_LABELS = LabelSums()  # of every point that has none
 _NO_FAULT_OF_THE_SENSOR = frozenset({"ok", "machine_stopped"})
 _BEARING = frozenset({"outer", "inner", "ball", "cage"})
 
@@ -137,7 +140,7 @@ class PointMonitor:
     prognosis: Prognosis | None = None
     ledger: EvidenceLedger = field(default_factory=EvidenceLedger)
     learns: bool = True
-    labelled: LabelSums = field(default_factory=LabelSums)
+    labelled: LabelSums = _NO_LABELS
     knowledge: LabelKnowledge | None = None
     captures: int = 0
     quality: str = "ok"
@@ -405,9 +408,12 @@ class PointMonitor:
         if self._last_look is None or fresh or not self.alarm.active or self._since_look + 1 >= LOOK_EVERY:
             speed = self._speed(capture)
             findings = self._diagnose(capture, speed, ledger=self.ledger, suspected=suspected)
-            self._last_look, self._since_look = (speed, findings), 0
-        else:
-            self._since_look += 1
+            kept = replace(
+                findings, frequency_hz=_NO_LINES, spectrum_g=_NO_LINES, envelope_hz=_NO_LINES, envelope_g=_NO_LINES
+            )
+            self._last_look, self._since_look = (speed, kept), 0
+            return speed, findings
+        self._since_look += 1
         return self._last_look
 
     def _believed(self, seen: Seen) -> str:

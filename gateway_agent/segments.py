@@ -43,6 +43,8 @@ class SegmentLog:
         if self._current in self._sizes:
             self._sizes[self._current] = self._cut_torn_tail(self._current)
         self._file = self._open_current()
+        _sync_folder(folder)
+        _sync_folder(folder.parent)
 
     @property
     def total_bytes(self) -> int:
@@ -147,11 +149,7 @@ class SegmentLog:
         self._current += 1
         self._sizes[self._current] = 0
         self._file = self._open_current()
-        folder = os.open(self._folder, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
+        _sync_folder(self._folder)
 
     def _cut_torn_tail(self, segment: int) -> int:
         path = self._path(segment)
@@ -165,6 +163,15 @@ class SegmentLog:
                 good += _ENTRY.size + length
             file.truncate(good)
         return good
+
+
+def _sync_folder(folder: Path) -> None:
+    """Make the names in a folder survive a power cut."""
+    opened = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(opened)
+    finally:
+        os.close(opened)
 
 
 def _write_all(file: int, parts: Sequence[bytes], offset: int) -> None:

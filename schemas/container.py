@@ -7,6 +7,7 @@ hand do not fill.
 
 import hashlib
 import json
+import math
 import struct
 from collections.abc import Mapping
 from typing import Any
@@ -19,6 +20,7 @@ from schemas.errors import TensorsRejected
 MAGIC = b"UTB1"
 _HEAD = struct.Struct("<4sI")
 _DIGEST_BYTES = 32
+MAX_DIMENSIONS = 32  # as numpy; a list of thousands of long numbers takes hours to multiply
 MAX_CONTAINER_BYTES = 64 << 20
 _DTYPES = {"float32": "<f4", "float64": "<f8", "int64": "<i8", "int32": "<i4", "uint8": "|u1"}
 
@@ -87,12 +89,10 @@ def blob_array(description: Mapping[str, Any], blob: bytes) -> NDArray[Any]:
         shape = tuple(int(n) for n in description["shape"])
     except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise TensorsRejected("bad_dtype", f"array description {description!r} cannot be used") from error
-    count = 1
-    for n in shape:
-        count *= n
-    if min(shape, default=0) < 0 or count * dtype.itemsize != len(blob):
+    possible = len(shape) <= MAX_DIMENSIONS and all(0 <= n <= MAX_CONTAINER_BYTES for n in shape)
+    if not possible or math.prod(shape) * dtype.itemsize != len(blob):
         raise TensorsRejected("bad_shape", f"shape {shape} of {dtype} does not fit {len(blob)} bytes")
     try:
         return np.frombuffer(blob, dtype).reshape(shape)
-    except (ValueError, OverflowError) as error:  # more dimensions, or longer ones, than an array can have
+    except (ValueError, OverflowError) as error:  # longer dimensions than an array can have
         raise TensorsRejected("bad_shape", f"shape of {len(shape)} dimensions is no array's") from error

@@ -15,6 +15,8 @@ ContractError
 └── DatabaseNotReady      a database that is missing, or of another version than this program
 """
 
+LONGEST_WORDS = 1000  # characters of a refusal: what it quotes came from outside and goes into logs and tables
+
 
 class ContractError(Exception):
     """Something breaks the contract between the services."""
@@ -36,7 +38,7 @@ class RejectedInput(ContractError, ValueError):
     """
 
     def __init__(self, reason: str, message: str) -> None:
-        super().__init__(message)
+        super().__init__(_writable(message))
         self.reason = reason
 
 
@@ -64,7 +66,7 @@ class SignatureRejected(ContractError):
     """
 
     def __init__(self, reason: str, message: str) -> None:
-        super().__init__(message)
+        super().__init__(_writable(message))
         self.reason = reason
 
 
@@ -76,7 +78,7 @@ class ReleaseRejected(ContractError):
     """
 
     def __init__(self, reason: str, message: str) -> None:
-        super().__init__(message)
+        super().__init__(_writable(message))
         self.reason = reason
 
 
@@ -90,3 +92,8 @@ class SecretMissing(ContractError):
 
 class DatabaseNotReady(ContractError):
     """A database that is missing, or of another version than this program."""
+
+
+def _writable(message: str) -> str:
+    """Cut what is too long, and spell out halves of characters, which JSON may hold and no file takes."""
+    return message[:LONGEST_WORDS].encode(errors="backslashreplace").decode()[:LONGEST_WORDS]

@@ -4,7 +4,8 @@ Only here do we touch what Flower does not publish: `TaskIdentity`, which `Messa
 `Message(metadata=...)`. tests/contract holds both against the pinned version.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from types import UnionType
 from typing import Any
 
 from flwr.app import (
@@ -24,10 +25,10 @@ from schemas.container import array_blob, blob_array, pack, unpack
 from schemas.errors import TensorsRejected
 
 RUN_ID = 1
-_METADATA = (
-    "run_id", "message_id", "src_node_id", "dst_node_id", "reply_to_message_id", "group_id", "created_at", "ttl",
-    "message_type",
-)  # fmt: skip
+_METADATA: Mapping[str, type | UnionType] = {
+    "run_id": int, "message_id": str, "src_node_id": int, "dst_node_id": int, "reply_to_message_id": str,
+    "group_id": str, "created_at": int | float, "ttl": int | float, "message_type": str,
+}  # fmt: skip
 _CLIENT_FAILED = 2
 
 ClientCall = Callable[[Message, Context], Message]
@@ -78,7 +79,7 @@ def load_message(content: bytes) -> Message:
     """
     head, blobs = unpack(content)
     try:
-        metadata = Metadata(**{name: head["metadata"][name] for name in _METADATA})
+        metadata = _read_metadata(head["metadata"])
         if "error" in head:
             code, reason = head["error"]
             return Message(error=Error(int(code), str(reason)), metadata=metadata)  # type: ignore[call-overload,no-any-return]
@@ -93,8 +94,17 @@ def load_message(content: bytes) -> Message:
         return Message(content=RecordDict(records), metadata=metadata)  # type: ignore[call-overload,no-any-return]
     except TensorsRejected:
         raise
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
         raise TensorsRejected("bad_message", f"container is no message of the learning: {error!r}") from error
+
+
+def _read_metadata(said: Mapping[str, Any]) -> Metadata:
+    """Flower takes whatever comes; who looks a list up among the messages asked for dies of it."""
+    wrong = [name for name, kind in _METADATA.items() if not isinstance(said[name], kind)]
+    if wrong:
+        raise TypeError(f"{', '.join(wrong)} is of another type")
+    times = {name: float(said[name]) for name in ("created_at", "ttl")}
+    return Metadata(**{name: said[name] for name in _METADATA} | times)
 
 
 def answer(app: ClientCall, context: Context, message: Message) -> Message:

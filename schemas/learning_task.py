@@ -171,8 +171,8 @@ class EvaluationReply:
         """
         try:
             metrics = message.content.metric_records[_METRICS]
-            reply = cls(_number(metrics, "loss"), _number(metrics, "rows"))
-        except (KeyError, ValueError, TypeError) as error:
+            reply = cls(float(_number(metrics, "loss")), float(_number(metrics, "rows")))
+        except (KeyError, ValueError, TypeError, OverflowError) as error:
             raise MessageRejected("bad_reply", f"reply cannot be read: {error!r}") from error
         if not (math.isfinite(reply.loss) and math.isfinite(reply.rows) and reply.loss >= 0 and reply.rows > 0):
             raise MessageRejected("not_finite", f"loss {reply.loss} over {reply.rows} rows cannot be used")

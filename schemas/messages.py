@@ -406,7 +406,7 @@ def decode_any(body: bytes) -> Message:
 def _rejection(name: str, body: bytes, error: ValidationError) -> MessageRejected:
     if error.error_count() > MOST_MISTAKES:
         return MessageRejected("bad_field", f"{name} cannot be read: {error.error_count()} fields are wrong or unknown")
-    first: dict[str, Any] = error.errors(include_url=False)[0]  # type: ignore[assignment]
+    first: dict[str, Any] = error.errors(include_url=False, include_context=False, include_input=False)[0]  # type: ignore[assignment]
     where = ".".join(str(part) for part in first["loc"])[:SHOWN_CHARACTERS]
     if first["type"] == "json_invalid":
         return MessageRejected("not_json", f"{name} is no JSON: {first['msg']}")

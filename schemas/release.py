@@ -39,6 +39,7 @@ VARIATION, LIVES = "variation.bin", "lives.bin"
 REQUIRED = (SPEC, SCORE, TRAIN_STEP, PARAMETERS, GOLDEN)
 MAX_FILE_BYTES = 5 << 20
 MAX_FILES = 32
+MAX_MANIFEST_BYTES = 1 << 18  # of 32 files and some figures; a list of mistakes in it takes a hundred times as much
 GOLDEN_TOLERANCE = 1e-4  # relative, float32 sums in another order on another processor
 
 
@@ -195,13 +196,15 @@ def check_release(files: Mapping[str, bytes], keys: KeyRing) -> Release:
     whoever is about to load them.
 
     Raises:
-        ReleaseRejected: With `reason` missing_file, bad_signature, bad_manifest, bad_digest, unlisted_file,
+        ReleaseRejected: With `reason` missing_file, oversized, bad_signature, bad_manifest, bad_digest, unlisted_file,
             wrong_shape or not_finite.
     """
     missing = [name for name in (MANIFEST, SIGNATURE, *REQUIRED) if name not in files]
     if missing:
         raise ReleaseRejected("missing_file", f"release lacks {', '.join(missing)}")
     text = files[MANIFEST]
+    if len(text) > MAX_MANIFEST_BYTES:
+        raise ReleaseRejected("oversized", f"{MANIFEST} has {len(text)} bytes, {MAX_MANIFEST_BYTES} allowed")
     public = _check_signature(text, files[SIGNATURE])
     try:
         manifest = Manifest.model_validate_json(text)
@@ -233,7 +236,7 @@ def _check_signature(text: bytes, signature_file: bytes) -> bytes:
         row = json.loads(signature_file)
         public = base64.b64decode(row["public"], validate=True)
         signature = base64.b64decode(row["signature"], validate=True)
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise ReleaseRejected("bad_signature", f"manifest.sig cannot be read: {error}") from error
     try:
         verify(public, signature, text)

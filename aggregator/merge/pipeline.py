@@ -12,13 +12,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from aggregator.merge.clip import clip_to_median
-from aggregator.merge.rules import (
-    coordinate_median,
-    nearest_neighbour_mixing,
-    tolerated,
-    trimmed_mean,
-    weighted_mean,
-)
+from aggregator.merge.centres import centred_clipping, geometric_median
+from aggregator.merge.coordinates import coordinate_median, trimmed_mean
+from aggregator.merge.mean import weighted_mean
+from aggregator.merge.neighbours import krum, multi_krum, nearest_neighbour_mixing
+from aggregator.merge.tolerance import tolerated
+from aggregator.merge.trust import fltrust
 from aggregator.merge.validate import Base, Limits, Rejection, Update, screen, validate
 
 Rule = Literal["auto", "mean", "median", "trimmed_mean", "robust"]

@@ -7,10 +7,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from types import FrameType
 
-from schemas.errors import ContractError
+from schemas.errors import LONGEST_WORDS, ContractError
 
 LONGEST_S = 5.0  # of processor time for 64 KB, tracing included; the slowest takes 0.2
-MOST_WORDS = 1000  # characters of a refusal: it goes into a log line and a table
 KB, MB = 1 << 10, 1 << 20
 
 
@@ -27,6 +26,7 @@ class Target:
         says: Rows of the table of topics, messages and functions for which this target stands.
         bytes_per_byte: Most memory that a byte of input may take.
         spare_bytes: And what any input may take beside it.
+        refused: More to start from, that is no good message.
     """
 
     name: str
@@ -37,6 +37,7 @@ class Target:
     says: tuple[str, ...] = ()
     bytes_per_byte: int = 64
     spare_bytes: int = MB
+    refused: tuple[bytes, ...] = ()
 
 
 class PromiseBroken(AssertionError):
@@ -69,7 +70,7 @@ def hold_to_promise(target: Target, content: bytes) -> bool:
         raise _broken(target, content, f"takes {taken} bytes of memory, {allowed} allowed")
     if isinstance(refusal, ContractError):
         words = str(refusal)
-        if len(words) > MOST_WORDS or not words.isascii() and "\ud800" <= max(words) <= "\udfff":
+        if len(words) > LONGEST_WORDS or words.encode(errors="replace") != words.encode(errors="backslashreplace"):
             raise _broken(target, content, f"refuses with {len(words)} characters that nobody can log: {words[:200]!a}")
     return refusal is None
 

@@ -1,24 +1,29 @@
 """How one string of bytes becomes what a decoder is given: a topic and a payload, a run of packets, a file."""
 
 import functools
+import json
 import tempfile
 import tomllib
 from binascii import crc_hqx
 from collections.abc import Iterator
 from hashlib import sha256
 from pathlib import Path
-from struct import Struct, error as struct_error
-from zlib import crc32
+from base64 import b64encode
+from struct import Struct
+from zlib import compress, crc32
 
 from aggregator.intake import Refused
 from aggregator.intake import read as read_at_site
 from gateway_agent.foreign.mapping import ForeignSensors
 from gateway_agent.foreign.settings import ForeignMapping
 from gateway_agent.intake import Intake, Payload
-from schemas.archive import CHUNK_BYTES, check_archive, unpack
+from schemas.archive import check_archive, unpack
+from schemas.container import blob_array, pack
+from schemas.container import unpack as unpack_container
 from schemas.errors import RejectedInput
 from schemas.flower_codec import load_message
-from schemas.fragments import PIECE_COST_BYTES, Fragment, Reassembly
+from schemas.fragments import PIECE_COST_BYTES, Fragment, Reassembly, decode_fragment, encode_fragment
+from schemas.messages import Series
 from schemas.mqtt_packets import (
     Kind,
     Packet,
@@ -29,14 +34,14 @@ from schemas.mqtt_packets import (
     read_reason,
     read_suback,
 )
-from schemas.release import SIGNATURE, read_release_bundle
+from schemas.release import MANIFEST, PARAMETERS, REQUIRED, SIGNATURE
 from schemas.signing import AllowedKey, KeyRing
 from tests.contract.golden_contract import AT, KEY
 from tests.support.foreign import EXAMPLE
 
+RELEASE_FILES = {name: f"the file {name}".encode() for name in REQUIRED if name != PARAMETERS}
 HELD_BYTES = 16 << 10  # of unfinished messages
 AGE_S = 10.0
-ROLES = ("gateway", "site", "enterprise", "dashboard", "releaser")
 KEYS = KeyRing([AllowedKey("gw-1", "gateway", KEY.public)])
 _STEP = Struct("<BBBHHHB")  # source, stream, item, index, count, total, seconds; then a length and the piece
 _LENGTH = Struct("<H")
@@ -44,6 +49,11 @@ _LENGTH = Struct("<H")
 
 def with_crc(body: bytes) -> bytes:
     return body + crc32(body).to_bytes(4, "little")
+
+
+def line_with_crc(content: bytes) -> bytes:
+    topic, _, body = content.partition(b"\n")
+    return topic + b"\n" + with_crc(body)
 
 
 def with_digest(head_and_blobs: bytes) -> bytes:
@@ -67,6 +77,15 @@ def sealed_line(content: bytes) -> bytes:
 def line_and_payload(content: bytes) -> tuple[str, bytes]:
     topic, _, payload = content.partition(b"\n")
     return topic.decode("utf-8", "replace"), payload
+
+
+def deflated(content: bytes) -> bytes:
+    return b64encode(compress(content))
+
+
+def read_series(content: bytes) -> None:
+    text = content.decode("latin-1")
+    Series(start=0.0, step=1.0, axis_unit="Hz", value_unit="g", values=text).unpack()
 
 
 def take_at_gateway(content: bytes) -> None:
@@ -148,7 +167,8 @@ def join_fragments(content: bytes) -> None:
         at += _STEP.size + 1 + size
         now_s += later_s / 16
         try:
-            whole = reassembly.add(f"{source}", Fragment(stream, item, index, count, total, piece), now_s=now_s)
+            fragment = decode_fragment(encode_fragment(Fragment(stream, item, index, count, total, piece)))
+            whole = reassembly.add(f"{source}", fragment, now_s=now_s)
         except RejectedInput:
             continue
         finally:
@@ -206,9 +226,22 @@ def read_flower(content: bytes) -> None:
     assert isinstance(message.metadata.dst_node_id, int)
 
 
-def read_release(content: bytes) -> None:
-    release = read_release_bundle(content, KEYS)
-    assert np_finite(release.files["parameters.bin"])
+def signed_release(content: bytes) -> bytes:
+    """A bundle of a line for the signature (`{}`: a good one), a line for the manifest, and the parameters."""
+    signature, _, rest = content.partition(b"\n")
+    manifest, _, parameters = rest.partition(b"\n")
+    if signature == b"{}":
+        told = {"public": b64encode(KEY.public).decode(), "signature": b64encode(KEY.sign(manifest)).decode()}
+        signature = json.dumps(told).encode()
+    blobs = {**RELEASE_FILES, PARAMETERS: parameters, MANIFEST: manifest, SIGNATURE: signature}
+    return pack({"release": 1}, blobs)
+
+
+def read_golden(content: bytes) -> None:
+    """As `Release.golden` does."""
+    meta, blobs = unpack_container(content)
+    for name in ("x", "score"):
+        blob_array(meta[name], blobs[name])
 
 
 def read_back_up(content: bytes) -> None:

@@ -1,71 +1,212 @@
-"""The one table of everything that bytes from outside are read by; see `Target` for what each row promises.
+"""The one table of everything that reads bytes from outside; see `Target` for what each row promises.
 
-What passes a checksum, a digest or a seal by chance alone is read by nobody: `frame` puts it right, as an attacker
-with a stolen key would.
+What passes a checksum, a digest or a seal by chance alone is read by nobody: `frame` puts it right, as somebody with
+a stolen key would.
 """
 
-import dataclasses
 import functools
+import io
 import json
-import struct
+import tarfile
 import tempfile
-import tomllib
-import zlib
-from binascii import crc_hqx
-from collections.abc import Callable, Iterator
-from hashlib import sha256
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-from flwr.app import Array, ArrayRecord, ConfigRecord, Error, Message, Metadata, MetricRecord, RecordDict
 from pydantic import ValidationError
 
-from aggregator.intake import Refused
-from aggregator.intake import read as read_at_site
-from gateway_agent.foreign.assembly import Assembly, Piece
-from gateway_agent.foreign.mapping import ForeignSensors
-from gateway_agent.foreign.settings import ForeignMapping
-from gateway_agent.intake import Intake, Payload
-from gateway_agent.waiting import Waiting
+from aggregator.foundry.artefacts import BUILT
+from gateway_agent.foreign.mapping import map_content
+from gateway_agent.foreign.places import open_json
 from schemas import messages
-from schemas.archive import ArchiveRejected, ArchiveWriter, Manifest, check_archive, unpack as unpack_archive
-from schemas.capture import Capture, decode_capture, encode_capture
-from schemas.container import array_blob, blob_array, pack, unpack
-from schemas.errors import FragmentRejected, MessageRejected, RejectedInput, ReleaseRejected, SignatureRejected
-from schemas.errors import TensorsRejected
-from schemas.flower_codec import dump_message, load_message, take_identity
-from schemas.fragments import Fragment, Reassembly, decode_fragment, encode_fragment, split
+from schemas.archive import ArchiveRejected, ArchiveWriter
+from schemas.archive import Manifest as BackupManifest
+from schemas.capture import decode_capture, encode_capture
+from schemas.container import array_blob, pack, unpack
+from schemas.errors import (
+    CaptureRejected,
+    FragmentRejected,
+    MessageRejected,
+    RejectedInput,
+    ReleaseRejected,
+    SignatureRejected,
+    TensorsRejected,
+)
+from schemas.flower_codec import dump_message, load_message
+from schemas.fragments import Fragment, decode_fragment, encode_fragment, split
 from schemas.learning_task import EvaluationReply, LearningTask, TrainingReply
-from schemas.lives import LifeSums, lives_file, read_lives_file
+from schemas.lives import LifeSums, LivesRejected, lives_file, read_lives_file
+from schemas.messages import decode, decode_any, encode
 from schemas.model_errors import ModelError
-from schemas.mqtt_packets import (
-    Kind,
-    PacketBuffer,
-    PacketError,
-    publish_packet,
-    read_connack,
-    read_packet_id,
-    read_publish,
-    read_reason,
-    read_suback,
-)
+from schemas.mqtt_packets import PacketError, publish_packet
 from schemas.onnx_inspect import check_model
-from schemas.release import (
-    MANIFEST,
-    PARAMETERS,
-    REQUIRED,
-    SIGNATURE,
-    Release,
-    golden_file,
-    make_release,
-    read_release_bundle,
-)
+from schemas.release import Release, golden_file, make_release, read_release_bundle
 from schemas.requests import REQUEST_TOPIC, Request
-from schemas.signing import SEAL_BYTES, AllowedKey, KeyRing
-from schemas.topics import RECORDS, STATUS
+from schemas.topics import CAPTURE, CAPTURE_FRAGMENT, RECORDS, STATUS
 from schemas.variation import SessionSums, Variation
 from schemas.variation_task import VariationMessage
-from tests.contract.golden_contract import CAPTURE, FLOWER, FLOWER_ERROR, GOLDEN, KEY, RING, TOPIC
+from tests.contract.golden_contract import AT, FLOWER, FLOWER_ERROR, GOLDEN, KEY, SAID, _flower
+from tests.contract.golden_contract import CAPTURE as A_CAPTURE
+from tests.fuzz import readers
 from tests.fuzz.promise import KB, MB, Target
 from tests.support import foreign
 from vibration.detection_features import DETECTION_COUNT
+
+CAPTURE_BYTES = encode_capture(A_CAPTURE)
+PIECES = [decode_fragment(piece) for piece in split(b"a capture " * 8, stream=7, item=41, piece_bytes=30)]
+SENSOR = {"site": "plant-a", "gateway": "gw-1", "machine": "pump-07", "position": "de"}
+ARRAYS = (TensorsRejected,)
+
+
+def _line(topic: str, payload: bytes) -> bytes:
+    return topic.encode() + b"\n" + payload
+
+
+def _bare(container: bytes) -> bytes:
+    return readers.without_digest(container)
+
+
+def _message(kind: type[messages.Message]) -> Target:
+    return Target(
+        f"message {kind.__name__}", functools.partial(decode, kind), (MessageRejected,),
+        tuple(one.path.read_bytes() for one in GOLDEN if type(one.thing) is kind), says=(f"messages.{kind.__name__}",),
+    )  # fmt: skip
+
+
+def _container(name: str, read: Callable[[bytes], object], promised: tuple[type[Exception], ...], *seeds: bytes,
+               says: tuple[str, ...] = (), **bounds: int) -> Target:  # fmt: skip
+    return Target(name, read, promised, tuple(map(_bare, seeds)), readers.with_digest, says, **bounds)
+
+
+def _task(name: str, kind: Any, *seeds: bytes, says: tuple[str, ...] = ()) -> Target:
+    """A Flower message, and what it says to the learning."""
+    return _container(name, lambda content: kind.read(load_message(content)), (TensorsRejected, MessageRejected),
+                      *seeds, says=says)  # fmt: skip
+
+
+def _foreign(name: str, topic: str, *payloads: bytes) -> Target:
+    mapping = readers.mappings()[name]
+    levels = mapping.match(topic)
+    assert levels is not None
+    return Target(
+        f"foreign {name}", lambda content: map_content(mapping, levels, content, received_at_us=AT), (RejectedInput,),
+        payloads, says=(f"[[foreign]] {name}",),
+    )  # fmt: skip
+
+
+def _release() -> Release:
+    files = {**readers.RELEASE_FILES, "parameters.bin": np.arange(4, dtype="<f4").tobytes()}
+    description = {
+        "name": "fleet", "release_version": 17, "base_version": 16, "created_at_us": AT, "level": "fleet",
+        "family": "dense", "features": "f", "inputs": 4, "parameter_count": 4, "data": {"clients": 3},
+        "metrics": {"loss": 0.5}, "merge": {"rule": "mean"},
+    }  # fmt: skip
+    return make_release(description, files, KEY)
+
+
+def _release_seed() -> bytes:
+    """Manifest on one line: line breaks within JSON mean nothing."""
+    files = _release().files
+    manifest = json.dumps(json.loads(files["manifest.json"]), separators=(",", ":")).encode()
+    return b"\n".join((b"{}", manifest, files["parameters.bin"]))
+
+
+def _back_up() -> bytes:
+    manifest = BackupManifest(kind="gateway", name="gw-1", made_at_us=AT, software="1", schema_version="1")
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "back-up.tar"
+        with ArchiveWriter(path, manifest) as archive:
+            archive.add_bytes("gateway.db", b"rows " * 30)
+            archive.add_bytes("segments/0001.seg", b"samples")
+        return path.read_bytes()
+
+
+def _other_tar(form: int, **fields: Any) -> bytes:
+    """A tar file with what a back-up never has: long names, other kinds of members."""
+    file = io.BytesIO()
+    with tarfile.open(fileobj=file, mode="w", format=form) as tar:
+        info = tarfile.TarInfo("manifest.json")
+        for name, value in fields.items():
+            setattr(info, name, value)
+        info.size = 2
+        tar.addfile(info, io.BytesIO(b"{}"))
+    return file.getvalue()
+
+
+_FLOWER, _FLOWER_ERROR = dump_message(FLOWER), dump_message(FLOWER_ERROR)
+_SUMS = LifeSums.none()
+_VARIATION = Variation({(25_600.0, 8192): SessionSums(1.0, np.zeros(DETECTION_COUNT), 1.0, np.full(6, 0.1))})
+_TASK = LearningTask(3, 16, "a" * 64, np.zeros(4, np.float32), 10, 0.001, 0.01, 7)
+_REPLY = TrainingReply(16, np.zeros(4, np.float32), 12.0, 0.5, 0.4, 3)
+_RECORDS, _STATUS = RECORDS.path(site="plant-a", gateway="gw-1"), STATUS.path(site="plant-a", gateway="gw-1")
+_BATCH, _STATE = (next(one for one in SAID if one.kind == kind) for kind in ("record_batch", "gateway_status"))
+_REQUEST = Request(request_id="0" * 32, action="note", actor="fitter", role="technician", machine="pump-07",
+                   note="belt changed", asked_at_us=AT)  # fmt: skip
+_ARRAY = array_blob(np.arange(6, dtype=np.float32).reshape(2, 3))
+_MEMBERS = b"\x20\x0b\x00\x00\x08\x21\x00\x0a\x27\x00\x01\x00\x00"  # CONNACK: ten under way, 64 KB
+
+TARGETS: tuple[Target, ...] = (
+    Target("capture", decode_capture, (CaptureRejected,), (CAPTURE_BYTES[:-4],), readers.with_crc,
+           ("capture.Capture", "schemas.capture.decode_capture")),
+    Target("fragment", decode_fragment, (FragmentRejected,), (encode_fragment(PIECES[0])[:-4],), readers.with_crc,
+           ("fragments.Fragment", "schemas.fragments.decode_fragment")),
+    Target("fragments in a row", readers.join_fragments, (), (readers.steps_of(PIECES), readers.steps_of(PIECES * 2)),
+           says=("schemas.fragments.Reassembly.add",), bytes_per_byte=128),
+    *map(_message, messages.Message.__args__),
+    Target("message of any kind", decode_any, (MessageRejected,), tuple(map(encode, SAID)),
+           says=("schemas.messages.decode", "schemas.messages.decode_any")),
+    Target("series", readers.read_series, (MessageRejected,), (np.arange(9, dtype="<f4").tobytes(),), readers.deflated,
+           ("schemas.messages.Series.unpack",)),
+    Target("seal", readers.open_any_seal, (SignatureRejected,), (_line(_RECORDS, b"{}"),), readers.sealed_line,
+           ("schemas.signing.KeyRing.open", "schemas.signing.KeyRing.open_any", "schemas.signing.verify")),
+    _container("container", unpack, ARRAYS, pack({"a": 1}, {"a": b"blob", "empty": b""}),
+               says=("schemas.container.unpack",)),
+    _container("arrays", readers.read_golden, (TensorsRejected, KeyError, TypeError, ValueError),
+               golden_file(np.ones((2, 3), np.float32), np.ones(2, np.float32)),
+               says=("schemas.container.blob_array", "schemas.release.Release.golden")),
+    _container("variation", Variation.unpack, ARRAYS, _VARIATION.pack(), says=("schemas.variation.Variation.unpack",)),
+    _container("lives", read_lives_file, (TensorsRejected, LivesRejected), lives_file(_SUMS),
+               says=("schemas.lives.read_lives_file",)),
+    _container("learning message", readers.read_flower, ARRAYS, _FLOWER, _FLOWER_ERROR,
+               says=("a Flower message", "schemas.flower_codec.load_message")),
+    _task("learning task", LearningTask, dump_message(_flower(_TASK.record()))),
+    _task("training reply", TrainingReply, dump_message(_flower(_REPLY.record()))),
+    _task("evaluation reply", EvaluationReply, dump_message(_flower(EvaluationReply(0.5, 9.0).record()))),
+    _task("variation reply", VariationMessage, dump_message(_flower(VariationMessage(_VARIATION).record()))),
+    Target("release", lambda content: read_release_bundle(content, readers.KEYS).parameters(), (ReleaseRejected,),
+           (_release_seed(),), readers.signed_release,
+           ("release.ReleaseBundle", "schemas.release.read_release_bundle", "schemas.release.check_release")),
+    Target("model", check_model, (ModelError,), tuple(path.read_bytes() for path in sorted(BUILT.rglob("*.onnx"))),
+           says=("schemas.onnx_inspect.check_model", "schemas.onnx_inspect.inspect"), bytes_per_byte=300),
+    Target("packets of a broker", readers.read_as_broker_sends, (PacketError,),
+           (b"\x02" + _MEMBERS + publish_packet("ut/v1/a", b"payload", qos=1, retained=False, packet_id=7) * 3
+            + b"\x40\x02\x00\x07\x90\x04\x00\x01\x00\x01\xd0\x00\xe0\x01\x8b",),
+           says=("schemas.mqtt_packets.PacketBuffer",)),
+    Target("gateway intake", readers.take_at_gateway, (RejectedInput,),
+           (_line(CAPTURE.path(**SENSOR), CAPTURE_BYTES[:-4]),
+            _line(CAPTURE_FRAGMENT.path(**SENSOR), encode_fragment(PIECES[0])[:-4])), readers.line_with_crc,
+           ("gateway_agent.intake.Intake.take",)),
+    Target("gateway intake, foreign", readers.take_at_gateway, (RejectedInput,),
+           (_line(foreign.LEVELS_TOPIC, foreign.levels_payload(1)),
+            _line(foreign.WAVE_TOPIC, foreign.wave_payload(1, samples=40))),
+           says=("gateway_agent.foreign.mapping.ForeignSensors.take",)),
+    Target("site intake", readers.read_by_site, (), (_line(_RECORDS, encode(_BATCH)), _line(_STATUS, encode(_STATE))),
+           readers.sealed_line, ("aggregator.intake.read",)),
+    _foreign("levels", foreign.LEVELS_TOPIC, foreign.levels_payload(1)),
+    _foreign("wave-json", foreign.WAVE_TOPIC, foreign.wave_payload(1, samples=40)),
+    Target("foreign JSON", lambda content: open_json(content, {}, "little"), (RejectedInput,),
+           (foreign.levels_payload(1),), says=("gateway_agent.foreign.places.open_json",)),
+    Target("foreign radio", readers.take_radio_packets, (),
+           tuple(readers.in_packets([packet[:-2] for packet in foreign.radio_packets(number, samples=64, piece_bytes=90)])
+                 for number in (1, 2)), readers.with_radio_crc,
+           ("[[foreign]] radio", "gateway_agent.foreign.checksum.verify"), bytes_per_byte=128),
+    Target("request", lambda content: Request.model_validate_json(content), (ValidationError,),
+           (_REQUEST.model_dump_json().encode(),), says=(REQUEST_TOPIC,)),
+    Target("back-up", readers.read_back_up, (ArchiveRejected,),
+           (_back_up(),), readers.with_tar_checksums,
+           ("schemas.archive.check_archive", "schemas.archive.unpack"), spare_bytes=4 * MB, refused=(
+            _other_tar(tarfile.GNU_FORMAT, name="n" * 300), _other_tar(tarfile.PAX_FORMAT, name="é" * 99),
+            _other_tar(tarfile.GNU_FORMAT, type=tarfile.GNUTYPE_SPARSE))),
+)  # fmt: skip
+BY_NAME = {target.name: target for target in TARGETS}

@@ -1,0 +1,187 @@
+"""This file knows what 2,000 sensors that measure once a minute cost a gateway: share of a core, memory over days.
+
+As a program it tries the first with less patience: `python -m benchmarks.many_sensors --minutes 1`; with `--hours` it
+is the process whose memory is measured: one gateway's judge and store, driven a turn at a time on a virtual clock.
+"""
+
+import os
+import sys
+
+for _threads in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
+    os.environ.setdefault(_threads, "1")  # before numpy, as in the agent itself
+
+import argparse  # noqa: E402
+import functools  # noqa: E402
+import json  # noqa: E402
+import subprocess  # noqa: E402
+import tempfile  # noqa: E402
+from collections.abc import Callable, Iterator, Sequence  # noqa: E402
+from pathlib import Path  # noqa: E402
+from statistics import median  # noqa: E402
+
+import numpy as np  # noqa: E402
+
+from benchmarks.figures import Figure, table  # noqa: E402
+from benchmarks.plant import COMMISSIONING_CAPTURES, GATEWAY, SITE, bench_site  # noqa: E402
+from benchmarks.stream import CHANNELS, RATE_HZ, Stream  # noqa: E402
+from benchmarks.where_time_goes import Nobody  # noqa: E402
+from deploy.demo.watch import look_at_site  # noqa: E402
+from gateway_agent.builtin import builtin_model  # noqa: E402
+from gateway_agent.healthy_rows import HealthyRows  # noqa: E402
+from gateway_agent.intake import Intake  # noqa: E402
+from gateway_agent.judge import Judge  # noqa: E402
+from gateway_agent.memory import tune_allocator, tune_collector  # noqa: E402
+from gateway_agent.settings import GatewaySettings  # noqa: E402
+from gateway_agent.store import Store  # noqa: E402
+from gateway_agent.stream_order import REMEMBERED  # noqa: E402
+from gateway_agent.worker import Clocks, IngestWorker  # noqa: E402
+from schemas.capture import Capture, CaptureFlag, encode_capture  # noqa: E402
+from schemas.fragments import Reassembly  # noqa: E402
+from schemas.link import Received  # noqa: E402
+from schemas.metrics import memory_bytes  # noqa: E402
+from schemas.topics import CAPTURE  # noqa: E402
+
+POINTS = 2000
+MINUTES, HOURS = 10, 30
+CPU_TARGET, MEMORY_TARGET_MB = 0.15, 250.0
+FLAT_MB_PER_HOUR = 0.2  # over the second half: 5 MB a day, less than the allocator's own wander over a few hours
+STATUS_INTERVAL_S = 10.0  # as agents come
+AHEAD = 600
+COMMISSIONED_WITHIN_S = 900.0
+# The virtual days run on short captures: what is kept of a point does not depend on their length, only the batch in
+# hand does, and that is in the figure of the agent with whole ones.
+SHORT_SAMPLES = 512
+BATCH = 500
+WAVES = 16
+BEGAN_US = 1_700_000_000_000_000
+
+
+def many_sensors_cpu_share(minutes: int = MINUTES) -> Figure:
+    """What the agent uses of one core, captures of 3 x 8,192 once a minute from each sensor."""
+    shares = []
+    with bench_site(POINTS, learns=False, status_interval_s=STATUS_INTERVAL_S) as bench:
+        stream = Stream(bench.sensors_broker, POINTS)
+        stream.publish(POINTS * (COMMISSIONING_CAPTURES + 2), ahead=AHEAD)
+        stream.wait_stored(COMMISSIONED_WITHIN_S)
+        bench.wait("points ready", lambda: look_at_site(bench.site).ready_points == POINTS, within_s=120)
+        for _ in range(minutes):
+            before_s = bench.gateway_cpu_s()
+            began_s = stream.publish(POINTS, per_second=POINTS / 60.0)
+            ended_s = stream.wait_stored(60)
+            shares.append((bench.gateway_cpu_s() - before_s) / (ended_s - began_s))
+        resident, most = bench.gateway_memory_mb("VmRSS"), bench.gateway_memory_mb("VmHWM")
+        stream.close()
+    note = (
+        f"{POINTS} points, one capture of 3 x 8192 a minute each, {minutes} minutes, {bench.by}; "
+        f"the agent holds {resident:.0f} MB then, {most:.0f} MB at most since its start: commissioned at full speed"
+    )
+    value = median(shares)
+    return Figure("many_sensors_cpu_share", value, "", CPU_TARGET, "below", value, None, tuple(shares), note)
+
+
+def many_sensors_memory_mb(hours: int = HOURS) -> Figure:
+    """Most memory while 2,000 sensors measure once a minute for 30 hours of virtual clock."""
+    held_mb = _held_mb(hours)
+    note = f"{POINTS} points of {CHANNELS} axes from the first capture on, {hours} virtual hours, each hour's memory"
+    most = max(held_mb)
+    return Figure("many_sensors_memory_mb", most, "MB", MEMORY_TARGET_MB, "below", most, None, held_mb, note)
+
+
+def many_sensors_growth_mb_per_hour(hours: int = HOURS) -> Figure:
+    """How fast that memory grows, by a straight line through the second half."""
+    held_mb = _held_mb(hours)
+    later = held_mb[len(held_mb) // 2 :]
+    growth = float(np.polyfit(np.arange(len(later)), later, 1)[0])
+    note = f"straight line through the last {len(later)} of {hours} virtual hours: flat is below {FLAT_MB_PER_HOUR:g}"
+    return Figure("many_sensors_growth_mb_per_hour", growth, "MB/h", FLAT_MB_PER_HOUR, "below", growth, None,
+                  (growth,), note)  # fmt: skip
+
+
+@functools.cache
+def _held_mb(hours: int) -> tuple[float, ...]:
+    command = [sys.executable, "-m", "benchmarks.many_sensors", "--hours", str(hours)]
+    said = subprocess.run(command, check=True, stdout=subprocess.PIPE).stdout
+    return tuple(json.loads(said))
+
+
+class VirtualDays:
+    """One gateway without a broker: intake, judge, store and acknowledgements of both sides, a batch at a time."""
+
+    def __init__(self, folder: Path) -> None:
+        self._now_us = BEGAN_US
+        settings = GatewaySettings.model_validate({
+            "site": SITE, "gateway": GATEWAY, "broker": {"allow_anonymous": True},
+            "store": {"folder": str(folder), "raw_bytes": 64 << 20, "segment_bytes": 4 << 20},
+            "ingest": {"batch_captures": BATCH},
+            "machines": [{"machine": f"m-{n:04d}", "power_kw": 30.0, "foundation": "rigid", "rpm": 1480.0,
+                          "bearing": {"name": "6205"}} for n in range(POINTS)],
+        })  # fmt: skip
+        self._store = Store(settings.store)
+        judge = Judge(
+            settings, known=self._store.knows, model=builtin_model(),
+            recall=lambda point, boot: self._store.highest_sequences(point, boot, REMEMBERED),
+        )  # fmt: skip
+        machines = frozenset(plate.machine for plate in settings.machines)
+        intake = Intake(SITE, GATEWAY, machines, False, Reassembly(max_bytes=1 << 25, max_age_s=120.0))
+        clocks = Clocks(wall_us=lambda: self._now_us, monotonic_s=lambda: (self._now_us - BEGAN_US) / 1e6)
+        learning = HealthyRows(settings.learning.window_rows)
+        self._worker = IngestWorker(settings.ingest, judge, intake, self._store, learning, clocks)
+        self._worker.attach(Nobody())
+        chance = np.random.default_rng(11)
+        self._waves = [
+            np.asarray(np.round(chance.normal(0.0, 60.0, (CHANNELS, SHORT_SAMPLES))), np.int16) for _ in range(WAVES)
+        ]
+
+    def hour(self, number: int) -> None:
+        """Sixty captures of every sensor."""
+        for minute in range(60 * number, 60 * (number + 1)):
+            for first in range(0, POINTS, BATCH):
+                self._now_us = BEGAN_US + 60_000_000 * minute + 60_000_000 * first // POINTS
+                self._worker.put_all(self._messages(minute, first))
+                self._worker.turn()
+                self._store.forget(1 << 62, ())  # the site has them all
+
+    def _messages(self, minute: int, first: int) -> Iterator[Received]:
+        for point in range(first, first + BATCH):
+            capture = Capture(
+                1 + point, minute, self._now_us, RATE_HZ, self._waves[(point + minute) % WAVES],
+                np.full(CHANNELS, 5e-4), range_g=16.0, rpm=1480.0, flags=CaptureFlag.KEPT_UNTIL_ACK,
+            )  # fmt: skip
+            topic = CAPTURE.path(site=SITE, gateway=GATEWAY, machine=f"m-{point:04d}", position="de")
+            yield Received(topic, encode_capture(capture), 1, False, 1 + point - first, 1)
+
+
+def _live(hours: int) -> list[float]:
+    tune_allocator()
+    tune_collector()
+    held_mb = []
+    with tempfile.TemporaryDirectory(prefix="undertone-bench-") as folder:
+        days = VirtualDays(Path(folder))
+        for number in range(hours):
+            days.hour(number)
+            held_mb.append(memory_bytes() / 2**20)
+            print(f"virtual hour {number + 1}: {held_mb[-1]:.1f} MB", file=sys.stderr, flush=True)
+    return held_mb
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Try the share of a core, or be the process whose memory is measured."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.many_sensors")
+    what = parser.add_mutually_exclusive_group(required=True)
+    what.add_argument("--minutes", type=int, help="measure the share of a core over so many")
+    what.add_argument("--hours", type=int, help="live through so many virtual ones; memory after each as JSON, in MB")
+    options = parser.parse_args(arguments)
+    if options.hours is not None:
+        print(json.dumps(_live(options.hours)))
+        return 0
+    figure = many_sensors_cpu_share(options.minutes)
+    print(table([figure]))
+    print(figure.note)
+    return 0
+
+
+FIGURES: tuple[Callable[[], Figure], ...] = (many_sensors_cpu_share,)
+NIGHTLY_FIGURES: tuple[Callable[[], Figure], ...] = (many_sensors_memory_mb, many_sensors_growth_mb_per_hour)
+
+if __name__ == "__main__":
+    sys.exit(main())
