@@ -35,7 +35,6 @@ from schemas.archive import (
     name_beside,
     put_missing_back,
     require_room,
-    sync_folder,
     unpack,
 )
 from schemas.database import open_database, sqlite_url
@@ -44,6 +43,7 @@ from schemas.one_process import keep_to_this_process
 from schemas.settings import BrokerSettings
 from schemas.site_tables import audit
 from schemas.sqlite_copy import copy_sqlite, require_sound
+from schemas.synced_files import sync_folder
 
 DATABASE = {"sqlite": "database.sqlite", "postgresql": "database.pgdump"}
 KEYS, AUTHORITY = "keys", "authority"

@@ -10,7 +10,7 @@ import argparse  # noqa: E402
 from collections.abc import Callable, Sequence  # noqa: E402
 from pathlib import Path  # noqa: E402
 
-from benchmarks import ingest_path, kernel, receiving, verdict_cost  # noqa: E402
+from benchmarks import historian_rate, ingest_path, kernel, many_sensors, merge_speed, receiving, verdict_cost  # noqa: E402
 from benchmarks.figures import Figure, table, write_figures  # noqa: E402
 from gateway_agent.memory import tune_allocator  # noqa: E402
 
@@ -26,6 +26,9 @@ BENCHMARKS: dict[str, Callable[[], Figure]] = {
         ingest_path.latency_tail_ratio,
         ingest_path.gateway_resident_mb,
         *receiving.FIGURES,
+        merge_speed.merge_speed_ratio,
+        *historian_rate.FIGURES,
+        *many_sensors.FIGURES,
         verdict_cost.features_and_score_ms,
         verdict_cost.diagnosis_ms,
         verdict_cost.release_kb,

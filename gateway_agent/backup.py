@@ -35,13 +35,13 @@ from schemas.archive import (
     name_beside,
     put_missing_back,
     require_room,
-    sync_folder,
     unpack,
 )
 from schemas.database import open_database, sqlite_url
 from schemas.messages import Gap, encode
 from schemas.one_process import keep_to_this_process
 from schemas.sqlite_copy import copy_sqlite, require_sound
+from schemas.synced_files import sync_folder
 
 RELEASES, KEYS = "releases", "keys"
 BESIDE = "before-restore-"

@@ -5,6 +5,7 @@ levels for the prognosis, levels by which a loose sensor is known. It never leav
 """
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
@@ -25,7 +26,10 @@ from vibration.features import MODEL_FEATURES
 from vibration.quality import ChannelBaseline, measure_baseline
 
 FloatArray = NDArray[np.float64]
+Aside = Callable[[NDArray[Any]], Callable[[], NDArray[Any]]]
+"""Takes an array that is seldom wanted, and gives what brings it back."""
 _Number = TypeVar("_Number", np.float32, np.float64)
+_NO_FEATURES, _NO_LEVELS = np.zeros((0, 0, 0), np.float32), np.zeros((0, 0))
 
 
 @dataclass(slots=True)
@@ -34,30 +38,31 @@ class Commissioned:
 
     Attributes:
         shape: Rate in Hz, channels and samples of its captures; None before the first.
-        features: Model features of the healthy captures, (n, channels, F).
+        features: Model features of the healthy captures, (n, channels, F); none once put aside, nor levels or pictures.
         told: Speed and load of each.
         levels_db: Levels of each as the prognosis wants them, (n, channels x 3).
         began_us: When the first was measured.
         states: Baselines and limits, provisional until commissioning is complete.
         channel_levels: Low and high RMS of each channel.
         rms_g: Acceleration RMS of each channel, mean.
-        reference: Healthy pictures for the diagnosis.
+        reference: Healthy pictures for the diagnosis, as they are gathered; `pictures` gives them at any time.
     """
 
     shape: tuple[float, int, int] | None = None
-    features: Rows = field(default_factory=lambda: np.zeros((0, 0, 0), np.float32))
+    features: Rows = field(default_factory=lambda: _NO_FEATURES)
     told: list[Told] = field(default_factory=list)
-    levels_db: FloatArray = field(default_factory=lambda: np.zeros((0, 0)))
+    levels_db: FloatArray = field(default_factory=lambda: _NO_LEVELS)
     began_us: int = 0
     states: OperatingStates = field(default_factory=OperatingStates)
     channel_levels: tuple[ChannelBaseline, ...] | None = None
     rms_g: FloatArray | None = None
     reference: OrderReference = field(default_factory=OrderReference)
+    _aside: tuple[Callable[[], Rows], Callable[[], FloatArray], Callable[[], FloatArray]] | None = None
 
     @property
     def count(self) -> int:
         """How many healthy captures were heard."""
-        return len(self.features)
+        return len(self.told)
 
     @property
     def layout(self) -> tuple[float, int]:
@@ -84,7 +89,9 @@ class Commissioned:
         if not self.count or not self.began_us:  # the first version of the software did not note it
             self.began_us = measured_at_us
         self.features = _with(self.features, features[:, MODEL_FEATURES])
-        self.told.append(told)
+        self.told.append(
+            self.told[-1] if self.told and self.told[-1] == told else told
+        )  # most tell the same: one object
         self.levels_db = _with(self.levels_db, levels_db(features))
         self.reference.learn(picture)
         levels = measure_baseline(acceleration_g)
@@ -112,9 +119,25 @@ class Commissioned:
         """The fleet knows more now: limits anew, baselines as they have followed."""
         self.states.recalibrate(self.detection(), self.told, prior, self.layout, detector)
 
+    def put_aside(self, aside: Aside) -> None:
+        """Nothing more is learnt: what is not held against every capture leaves the memory."""
+        if self._aside is None:
+            self._aside = aside(self.features), aside(self.levels_db), aside(self.reference.mean)
+            self.features, self.levels_db = _NO_FEATURES, _NO_LEVELS
+            self.reference = OrderReference(self.reference.count)
+
+    def gathered(self) -> tuple[Rows, FloatArray]:
+        """Model features and levels of the healthy captures, wherever they are."""
+        here, aside = (self.features, self.levels_db), self._aside  # in this order: another thread may put it aside now
+        return here if aside is None else (aside[0](), aside[1]())
+
+    def pictures(self) -> OrderReference:
+        """Healthy pictures for the diagnosis, wherever they are."""
+        return self.reference if self._aside is None else OrderReference(self.reference.count, self._aside[2]())
+
     def detection(self) -> FloatArray:
         """Detection features of the healthy captures, shape (n, channels, F)."""
-        return detection_features(self.features)
+        return detection_features(self.gathered()[0])
 
     def sessions(self) -> list[Session]:
         """What was heard, for the fleet to learn from as sums: a session for each speed and load."""
@@ -123,12 +146,13 @@ class Commissioned:
 
     def healthy_levels(self) -> HealthyLevels:
         """Levels of the healthy machine, for the prognosis."""
-        return HealthyLevels.learn(self.levels_db)
+        return HealthyLevels.learn(self.gathered()[1])
 
     def dump(self) -> tuple[dict[str, Any], dict[str, bytes]]:
         """The whole, as JSON and blobs; `load` continues from it."""
+        features, levels = self.gathered()
         arrays: dict[str, NDArray[Any]] = {
-            "learnt": self.features, "learnt_levels": self.levels_db, "reference": self.reference.mean,
+            "learnt": features, "learnt_levels": levels, "reference": self.pictures().mean,
         }  # fmt: skip
         described = {name: array_blob(array) for name, array in arrays.items()}
         states, blobs = self.states.dump()

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from gateway_agent.baseline import Rows
 from gateway_agent.batch import BULK, DUPLICATES, GAPS, NORMAL, URGENT, Batch, CaptureRow
+from gateway_agent.commissioned import Aside
 from gateway_agent.foreign.reading_judge import conclude_reading
 from gateway_agent.intake import Taken
 from gateway_agent.label_knowledge import LabelKnowledge, LabelSums
@@ -97,9 +98,10 @@ class Judge:
 
     def __init__(
         self, settings: GatewaySettings, *, known: Known, recall: Recall = lambda _point, _boot: (),
-        model: Model | None = None,
+        model: Model | None = None, aside: Aside | None = None,
     ) -> None:  # fmt: skip
         self._settings = settings
+        self._aside = aside
         self._known = known
         self._recall = recall
         self._plates = {plate.machine: plate for plate in settings.machines}
@@ -119,6 +121,7 @@ class Judge:
             monitor = PointMonitor.new(
                 point, plate, self._orders.get(machine), self._settings.commissioning, self._settings.alarm
             )
+            monitor.aside = self._aside
             monitor.use_model(self.model)
             self.monitors[point] = monitor
         return monitor

@@ -23,6 +23,14 @@ def tune_collector() -> None:
     gc.freeze()
 
 
+def give_back() -> bool:
+    """Give the system the free pages between those in use: a flood's buffers lie among what points have learnt."""
+    try:
+        return bool(ctypes.CDLL(None).malloc_trim(0))
+    except (OSError, AttributeError):
+        return False
+
+
 def tune_allocator() -> bool:
     """Set the thresholds; False where the C library has no `mallopt` (nothing is lost but speed)."""
     try:

@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from gateway_agent.batch import Batch
+from gateway_agent.commissioned import Aside
 from gateway_agent.disk import Disk
 from gateway_agent.intake import Taken
 from gateway_agent.judge import Judge, Judged, Known, Recall
@@ -92,9 +93,10 @@ class MeteredJudge(Judge):
     """A judge that tells how long it takes."""
 
     def __init__(
-        self, settings: GatewaySettings, meters: Meters, *, known: Known, recall: Recall, model: Model
-    ) -> None:
-        super().__init__(settings, known=known, recall=recall, model=model)
+        self, settings: GatewaySettings, meters: Meters, *, known: Known, recall: Recall, model: Model,
+        aside: Aside | None = None,
+    ) -> None:  # fmt: skip
+        super().__init__(settings, known=known, recall=recall, model=model, aside=aside)
         self._meters = meters
 
     def look(self, items: Sequence[Taken]) -> list[Seen | None]:

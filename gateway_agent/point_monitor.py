@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from gateway_agent.alarm import AlarmChange, AlarmLogic, Judged, Severity
 from gateway_agent.baseline import Rows, model_rows, score_of
-from gateway_agent.commissioned import Commissioned, told_with
+from gateway_agent.commissioned import Aside, Commissioned, told_with
 from gateway_agent.diagnosis import EvidenceLedger, Findings, MachineFacts, diagnose, label_name, picture_of
 from gateway_agent.explanation import contributions
 from gateway_agent.label_knowledge import LABELS, LabelKnowledge, LabelSums
@@ -128,6 +128,7 @@ class PointMonitor:
         labelled: What people's labels of this point's alarms have taught.
         knowledge: What labels of all points taught; None while there are none.
         judged_by: What judges a sensor of single values, of which nothing is learnt; empty for one of captures.
+        aside: Where the commissioning captures are kept once all are heard; in memory where there is none.
     """
 
     point: str
@@ -145,6 +146,7 @@ class PointMonitor:
     captures: int = 0
     quality: str = "ok"
     judged_by: str = ""
+    aside: Aside | None = None
     _bad_run: deque[str] = field(default_factory=lambda: deque(maxlen=QUALITY_HOLD))
     _notified: str = "ok"
     _mounting: MountingWatch = field(default_factory=MountingWatch)
@@ -325,6 +327,11 @@ class PointMonitor:
             )
         if meta["prognosis"] is not None:
             self.prognosis = Prognosis.load(meta["prognosis"], self.model.lives)
+        self._put_aside()
+
+    def _put_aside(self) -> None:
+        if self.ready and self.aside is not None:
+            self.healthy.put_aside(self.aside)
 
     def _detect(self, seen: Seen) -> _Detected:
         quality, detail = self._believed(seen), seen.quality.detail
@@ -458,6 +465,7 @@ class PointMonitor:
         if self.ready:
             self.prognosis = Prognosis(self.healthy.healthy_levels(), self.model.lives)
             self._doubt_what_was_learnt(capture)
+            self._put_aside()
 
     def _doubt_what_was_learnt(self, capture: Capture) -> None:
         """Say so when the machine that was learnt as healthy shows the rhythm of a damaged bearing."""
@@ -533,7 +541,7 @@ class PointMonitor:
     ) -> Findings:
         return diagnose(
             capture.acceleration_g(), sample_rate_hz=capture.sample_rate_hz, facts=self._facts(speed),
-            reference=self.healthy.reference if self.ready and self.healthy.reference.count else None,
+            reference=self.healthy.pictures() if self.ready and self.healthy.reference.count else None,
             ledger=ledger, suspected=suspected, knowledge=self.knowledge,
         )  # fmt: skip
 

@@ -21,6 +21,7 @@ from schemas.fragments import Reassembly, decode_fragment
 from schemas.logs import event
 from schemas.release import MAX_FILE_BYTES, Release, read_release_bundle, read_release_folder
 from schemas.signing import KeyRing
+from schemas.synced_files import sync_folder
 
 log = logging.getLogger(__name__)
 
@@ -118,6 +119,8 @@ class ReleaseShelf:
         try:
             fragment = decode_fragment(self._keys.open(topic, payload, role="site", name=site))
             bundle = self._reassembly.add(topic, fragment, now_s=now_s)
+            if lost := self._reassembly.expired(now_s=now_s):
+                self.counters["fragments_incomplete"] += len(lost)
         except (RejectedInput, SignatureRejected) as error:
             self.counters[error.reason] += 1
             event(log, logging.WARNING, "release_fragment_refused", reason=error.reason, text=str(error))
@@ -229,7 +232,7 @@ class ReleaseShelf:
         draft = self._file.with_suffix(".new")
         _write_synced(draft, content)
         draft.replace(self._file)
-        _sync_folder(self._folder)
+        sync_folder(self._folder)
 
     def _tidy(self) -> None:
         kept = {self._ledger.current, self._ledger.last_good}
@@ -250,7 +253,7 @@ def _save(release: Release, place: Path) -> None:
     for name, content in release.files.items():
         _write_synced(draft / name, content)
     draft.replace(place)
-    _sync_folder(place.parent)
+    sync_folder(place.parent)
 
 
 def _write_synced(path: Path, content: bytes) -> None:
@@ -258,11 +261,3 @@ def _write_synced(path: Path, content: bytes) -> None:
         file.write(content)
         file.flush()
         os.fsync(file.fileno())
-
-
-def _sync_folder(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from gateway_agent.disk import Disk
 from gateway_agent.errors import StoreError
+from schemas.synced_files import sync_folder
 
 _ENTRY = struct.Struct("<II")
 _PARTS_A_CALL = 1024  # what Linux takes (IOV_MAX)
@@ -43,8 +44,8 @@ class SegmentLog:
         if self._current in self._sizes:
             self._sizes[self._current] = self._cut_torn_tail(self._current)
         self._file = self._open_current()
-        _sync_folder(folder)
-        _sync_folder(folder.parent)
+        sync_folder(folder)
+        sync_folder(folder.parent)
 
     @property
     def total_bytes(self) -> int:
@@ -149,7 +150,7 @@ class SegmentLog:
         self._current += 1
         self._sizes[self._current] = 0
         self._file = self._open_current()
-        _sync_folder(self._folder)
+        sync_folder(self._folder)
 
     def _cut_torn_tail(self, segment: int) -> int:
         path = self._path(segment)
@@ -163,15 +164,6 @@ class SegmentLog:
                 good += _ENTRY.size + length
             file.truncate(good)
         return good
-
-
-def _sync_folder(folder: Path) -> None:
-    """Make the names in a folder survive a power cut."""
-    opened = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(opened)
-    finally:
-        os.close(opened)
 
 
 def _write_all(file: int, parts: Sequence[bytes], offset: int) -> None:

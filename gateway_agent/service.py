@@ -17,6 +17,7 @@ from importlib.metadata import version
 
 import numpy as np
 
+from gateway_agent.arrays_aside import ArraysAside
 from gateway_agent.batch import CONTROL_REFUSED_PREFIX, URGENT, Batch
 from gateway_agent.commands import CommandDesk
 from gateway_agent.errors import StoreFull
@@ -25,14 +26,14 @@ from gateway_agent.foreign.mapping import ForeignSensors
 from gateway_agent.healthy_rows import HealthyRows
 from gateway_agent.intake import Intake
 from gateway_agent.judge import Judge
-from gateway_agent.memory import tune_collector
+from gateway_agent.memory import give_back, tune_collector
 from gateway_agent.meters import MeteredJudge, MeteredStore, Meters
 from gateway_agent.outside import Outside
 from gateway_agent.reinjection import Reinjection
 from gateway_agent.release_shelf import ReleaseShelf
 from gateway_agent.reload import Reload
 from gateway_agent.settings import GatewaySettings
-from gateway_agent.status import compose_status
+from gateway_agent.status import compose_status, points_in_turn
 from gateway_agent.stream_order import REMEMBERED
 from gateway_agent.uplink import Uplink
 from gateway_agent.worker import Clocks, IngestWorker
@@ -50,6 +51,7 @@ from vibration.features import BAND_COUNT, ENVELOPE_BAND_COUNT
 log = logging.getLogger(__name__)
 
 LOOK_S = 1.0  # how often it is looked whether a person wants something: settings again, dead letters again
+GIVE_BACK_S = 60.0  # how often free memory goes back to the system: some milliseconds of work
 CONTROL_WAITING = 1000  # messages from the site; when full the oldest gives way, the site repeats what matters
 _F = BAND_COUNT + ENVELOPE_BAND_COUNT
 
@@ -67,11 +69,13 @@ class GatewayAgent:
         self.keys = KeyRing.load(settings.keys_file)
         self.signer = Signer.load(settings.signing_key_file)
         self.store = MeteredStore(settings.store, self.meters, wall_us=self.clocks.wall_us)
+        self.aside = ArraysAside(settings.store.folder)
         self.shelf = ReleaseShelf(settings.store.folder / "releases", self.keys)
         self.shelf.open()
         self.judge = MeteredJudge(
-            settings, self.meters, known=self.store.knows, model=self.shelf.slot,
-            recall=lambda point, boot: self.store.highest_sequences(point, boot, REMEMBERED),
+            settings, self.meters, known=lambda keys: self._settled_store().knows(keys), model=self.shelf.slot,
+            recall=lambda point, boot: self._settled_store().highest_sequences(point, boot, REMEMBERED),
+            aside=self.aside,
         )  # fmt: skip
         self.healthy = HealthyRows(settings.learning.window_rows)
         self._restore()
@@ -91,6 +95,7 @@ class GatewayAgent:
         self._failed: Exception | None = None
         self._control: deque[Received] = deque(maxlen=CONTROL_WAITING)
         self._tell_now = threading.Event()
+        self._statuses_told = 0
         names = {"site": settings.site, "gateway": settings.gateway}
         self._names = names
         self._status_topic = STATUS.path(**names)
@@ -151,13 +156,16 @@ class GatewayAgent:
         """Tell status and feed the watchdog until stopped or failed; the exit code."""
         notify("READY=1")
         patience_s = watchdog_interval_s() or LOOK_S
-        since_status_s = -1e9
+        since_status_s, gave_back_s = -1e9, self.clocks.monotonic_s()
         while not self._stop.is_set():
             now_s = self.clocks.monotonic_s()
             if now_s - since_status_s >= self.settings.status_interval_s or self._tell_now.is_set():
                 since_status_s = now_s
                 self._tell_now.clear()
                 self.worker.do(self._tell_status)
+            if now_s - gave_back_s >= GIVE_BACK_S:
+                gave_back_s = now_s
+                give_back()
             if self._reload_wanted:
                 self._reload_wanted = False
                 notify("RELOADING=1")
@@ -191,6 +199,7 @@ class GatewayAgent:
         self.control_link.stop()
         self.reinjection.close()
         self.store.close()
+        self.aside.close()
         event(log, logging.INFO, "gateway_stopped", gateway=self.settings.gateway)
 
     def request_reload(self) -> None:
@@ -201,6 +210,11 @@ class GatewayAgent:
         """Make `wait` return."""
         self._stop.set()
         self._tell_now.set()
+
+    def _settled_store(self) -> MeteredStore:
+        """The store, once it holds everything judged so far: the judge runs ahead of it."""
+        self.worker.settle()
+        return self.store
 
     def _restore(self) -> None:
         for point, state in self.store.point_states().items():
@@ -290,9 +304,9 @@ class GatewayAgent:
         with contextlib.suppress(StoreFull):  # the site is told all the same
             told = {**status.model_dump(mode="json"), "live": self.outside.live()}
             self.store.remember("status", json.dumps(told))
-        self.control_link.publish(
-            self._status_topic, self.signer.seal(self._status_topic, encode(status)), retained=True
-        )
+        part = points_in_turn(status, self._statuses_told)
+        self._statuses_told += 1
+        self.control_link.publish(self._status_topic, self.signer.seal(self._status_topic, encode(part)), retained=True)
 
     @staticmethod
     def _end_shelving(judge: Judge, batch: Batch) -> None:

@@ -34,6 +34,8 @@ from schemas.metrics import memory_bytes
 Live = dict[str, Any]
 """What only a running agent knows; the keys are those of `NOTHING_LIVE`."""
 
+MOST_POINTS_TOLD = 500  # in one status: 130 to 250 bytes each, in a packet of 256 KB
+
 NOTHING_LIVE: Live = {
     "said_at_us": 0,
     "queue": 0,
@@ -79,6 +81,20 @@ def compose_status(
         ingest_queue=queue, disk_free_bytes=shutil.disk_usage(settings.store.folder).free, memory_bytes=memory_bytes(),
         points=tuple(_point_status(monitor) for monitor in judge.monitors.values()),
     )  # fmt: skip
+
+
+def points_in_turn(status: GatewayStatus, told_before: int) -> GatewayStatus:
+    """The status with as many points as a packet holds; a gateway with more of them tells of each in its turn.
+
+    Args:
+        status: With all points.
+        told_before: How many were told since the start.
+    """
+    points, parts = status.points, -(-len(status.points) // MOST_POINTS_TOLD)
+    if parts <= 1:
+        return status
+    first = told_before % parts * MOST_POINTS_TOLD
+    return status.model_copy(update={"points": points[first : first + MOST_POINTS_TOLD]})
 
 
 def _point_status(monitor: PointMonitor) -> PointStatus:

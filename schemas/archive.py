@@ -20,6 +20,7 @@ from typing import IO, Literal, Self
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from schemas.errors import ContractError
+from schemas.synced_files import sync_folder
 
 Kind = Literal["gateway", "site", "enterprise"]
 MANIFEST = "manifest.json"
@@ -148,7 +149,7 @@ def check_archive(path: Path, *, kind: Kind, name: str) -> Manifest:
         ArchiveRejected: It is damaged, incomplete, or of another gateway or site.
     """
     try:
-        with tarfile.open(path, mode="r:") as tar:
+        with _opened(path) as tar:
             manifest = _manifest_of(path, tar)
             if (manifest.kind, manifest.name) != (kind, name):
                 raise ArchiveRejected(
@@ -170,7 +171,7 @@ def unpack(path: Path, manifest: Manifest, folder: Path) -> None:
         ArchiveRejected: It is no longer what was checked.
     """
     folders = {folder}
-    with tarfile.open(path, mode="r:") as tar:
+    with _opened(path) as tar:
         for member in tar:
             if member.name == MANIFEST:
                 continue
@@ -229,17 +230,22 @@ def name_beside(folder: Path, prefix: str, now_us: int) -> str:
     return f"{prefix}{number}-{dt.datetime.fromtimestamp(now_us / 1e6, dt.UTC):%Y%m%dT%H%M%SZ}"
 
 
-def sync_folder(folder: Path) -> None:
-    """Make names that were made in a folder survive a power cut."""
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
-
-
 def _private(path: Path) -> IO[bytes]:
     return os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb")
+
+
+class _Bounded(io.FileIO):
+    """Makes room for no more than is left of the file: tarfile believes the sizes that a head names."""
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        left = max(0, os.fstat(self.fileno()).st_size - self.tell())
+        return super().read(left if size is None or size < 0 else min(size, left)) or b""
+
+
+@contextlib.contextmanager
+def _opened(path: Path) -> Iterator[tarfile.TarFile]:
+    with _Bounded(path) as file, tarfile.open(fileobj=file, mode="r:") as tar:
+        yield tar
 
 
 def _manifest_of(path: Path, tar: tarfile.TarFile) -> Manifest:
@@ -248,7 +254,7 @@ def _manifest_of(path: Path, tar: tarfile.TarFile) -> Manifest:
         file = tar.extractfile(listed)
     except KeyError as error:
         raise ArchiveRejected(f"{path} has no list of its files: it was not written to its end") from error
-    if file is None or listed.size > MAX_MANIFEST_BYTES:
+    if file is None or listed.issparse() or listed.size > MAX_MANIFEST_BYTES:
         raise ArchiveRejected(f"{path} has a list of its files that cannot be read")
     try:
         return Manifest.model_validate_json(file.read())
@@ -264,7 +270,7 @@ def _read(
     path: Path, tar: tarfile.TarFile, member: tarfile.TarInfo, manifest: Manifest, into: IO[bytes] | None = None
 ) -> Member:
     listed = manifest.files.get(member.name)
-    if listed is None or not member.isreg() or not _SAFE.fullmatch(member.name):
+    if listed is None or not member.isreg() or member.issparse() or not _SAFE.fullmatch(member.name):
         raise ArchiveRejected(f"{path} holds {member.name!r}, which is not on its list")
     digest = hashlib.sha256()
     size_bytes = 0

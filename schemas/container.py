@@ -89,8 +89,9 @@ def blob_array(description: Mapping[str, Any], blob: bytes) -> NDArray[Any]:
         shape = tuple(int(n) for n in description["shape"])
     except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise TensorsRejected("bad_dtype", f"array description {description!r} cannot be used") from error
-    possible = len(shape) <= MAX_DIMENSIONS and all(0 <= n <= MAX_CONTAINER_BYTES for n in shape)
-    if not possible or math.prod(shape) * dtype.itemsize != len(blob):
+    if len(shape) > MAX_DIMENSIONS or not all(0 <= n <= MAX_CONTAINER_BYTES for n in shape):
+        raise TensorsRejected("bad_shape", f"shape of {len(shape)} dimensions is no array's")
+    if math.prod(shape) * dtype.itemsize != len(blob):
         raise TensorsRejected("bad_shape", f"shape {shape} of {dtype} does not fit {len(blob)} bytes")
     try:
         return np.frombuffer(blob, dtype).reshape(shape)

@@ -17,6 +17,7 @@ _HEAD = struct.Struct("<2sBBQQHHI")
 _CRC = struct.Struct("<I")
 OVERHEAD_BYTES = _HEAD.size + _CRC.size
 PIECE_COST_BYTES = 128  # memory that a held piece takes beside its content; else many tiny ones are free
+ITEM_COST_BYTES = 512  # and an unfinished item beside its pieces
 REMEMBERED = 256  # items that became whole: a piece of one that comes again is no loss when nothing follows
 
 
@@ -84,7 +85,7 @@ class _Parts:
     total_bytes: int
     since_s: float
     pieces: dict[int, bytes] = field(default_factory=dict)
-    held_bytes: int = 0
+    held_bytes: int = ITEM_COST_BYTES
 
 
 class Reassembly:
@@ -120,13 +121,14 @@ class Reassembly:
         parts = self._open.get(key)
         if parts is None:
             parts = self._open[key] = _Parts(fragment.count, fragment.total_bytes, now_s)
+            self._held_bytes += parts.held_bytes
         elif (parts.count, parts.total_bytes) != (fragment.count, fragment.total_bytes):
             raise FragmentRejected("contradiction", f"item {fragment.item} of {source} has pieces of two sizes")
         if fragment.index not in parts.pieces:
             parts.pieces[fragment.index] = fragment.piece
             parts.held_bytes += len(fragment.piece) + PIECE_COST_BYTES
             self._held_bytes += len(fragment.piece) + PIECE_COST_BYTES
-        if parts.held_bytes - PIECE_COST_BYTES * len(parts.pieces) > parts.total_bytes:
+        if parts.held_bytes - PIECE_COST_BYTES * len(parts.pieces) - ITEM_COST_BYTES > parts.total_bytes:
             self._forget(key)
             raise FragmentRejected("contradiction", f"pieces hold more than the {parts.total_bytes} bytes promised")
         if len(parts.pieces) < parts.count:

@@ -179,6 +179,8 @@ class MemberLink:
             try:
                 body = self._keys.open(self._task_topic, payload, role=self._who.server_role, name=self._who.server)
                 content = self._reassembly.add(self._task_topic, decode_fragment(body), now_s=time.monotonic())
+                for _ in self._reassembly.expired(now_s=time.monotonic()):
+                    self._refuse("fragments_incomplete")
                 if content is not None:
                     self._answer(content)
             except (RejectedInput, SignatureRejected) as error:

@@ -7,6 +7,7 @@ Each class says who sends it, when, and what the receiver may rely on. Every mes
 import base64
 import json
 import zlib
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Self, TypeVar
 
 import numpy as np
@@ -17,9 +18,10 @@ from schemas.errors import MessageRejected
 from schemas.names import Name, PointId
 
 MAX_MESSAGE_BYTES = 4 << 20
+MAX_VALUES = 1 << 16  # lists, tables and commas: a full batch has some 10,000; wrong, each takes up to 3 KB
 MAX_SERIES_SAMPLES = 1 << 16
 MOST_MISTAKES = 100  # of which one is named; a list of all takes a hundred times the message
-SHOWN_CHARACTERS = 100
+SHOWN_CHARACTERS = 100  # of a name or a value that came from outside
 
 Boot = Annotated[int, Field(ge=0, lt=1 << 63)]
 Sequence = Annotated[int, Field(ge=0, lt=1 << 63)]
@@ -385,8 +387,7 @@ def decode(kind: type[_M], body: bytes) -> _M:
     Raises:
         MessageRejected: With `reason` oversized, not_json, unknown_version or bad_field.
     """
-    if len(body) > MAX_MESSAGE_BYTES:
-        raise MessageRejected("oversized", f"message has {len(body)} bytes, {MAX_MESSAGE_BYTES} allowed")
+    _check_size(body)
     try:
         return kind.model_validate_json(body)
     except ValidationError as error:
@@ -395,18 +396,26 @@ def decode(kind: type[_M], body: bytes) -> _M:
 
 def decode_any(body: bytes) -> Message:
     """Read a message of whatever kind it says it is; errors as in `decode`."""
-    if len(body) > MAX_MESSAGE_BYTES:
-        raise MessageRejected("oversized", f"message has {len(body)} bytes, {MAX_MESSAGE_BYTES} allowed")
+    _check_size(body)
     try:
         return _ANY.validate_json(body)
     except ValidationError as error:
         raise _rejection("message", body, error) from error
 
 
+def _check_size(body: bytes) -> None:
+    """What is small as bytes may be huge as objects, and is copied for each field that is missing."""
+    if len(body) > MAX_MESSAGE_BYTES:
+        raise MessageRejected("oversized", f"message has {len(body)} bytes, {MAX_MESSAGE_BYTES} allowed")
+    values = body.count(b",") + body.count(b"[") + body.count(b"{")
+    if values > MAX_VALUES:
+        raise MessageRejected("oversized", f"message has {values} values, {MAX_VALUES} allowed")
+
+
 def _rejection(name: str, body: bytes, error: ValidationError) -> MessageRejected:
     if error.error_count() > MOST_MISTAKES:
         return MessageRejected("bad_field", f"{name} cannot be read: {error.error_count()} fields are wrong or unknown")
-    first: dict[str, Any] = error.errors(include_url=False, include_context=False, include_input=False)[0]  # type: ignore[assignment]
+    first: Mapping[str, Any] = error.errors(include_url=False, include_context=False, include_input=False)[0]
     where = ".".join(str(part) for part in first["loc"])[:SHOWN_CHARACTERS]
     if first["type"] == "json_invalid":
         return MessageRejected("not_json", f"{name} is no JSON: {first['msg']}")

@@ -209,7 +209,7 @@ def check_release(files: Mapping[str, bytes], keys: KeyRing) -> Release:
     try:
         manifest = Manifest.model_validate_json(text)
     except ValidationError as error:
-        first = error.errors(include_url=False)[0]
+        first = error.errors(include_url=False, include_context=False, include_input=False)[0]
         raise ReleaseRejected("bad_manifest", f"manifest cannot be used at {first['loc']}: {first['msg']}") from error
     extra = sorted(set(files) - set(manifest.files) - {MANIFEST, SIGNATURE})
     if extra:

@@ -266,6 +266,8 @@ class MqttCarrier(Carrier):
     def _take_fragment(self, member: str, received: Received) -> None:
         body = self._keys.open(received.topic, received.payload, role=self._server.member_role, name=member)
         content = self._reassembly.add(received.topic, decode_fragment(body), now_s=time.monotonic())
+        for topic, _, item in self._reassembly.expired(now_s=time.monotonic()):
+            self._count("fragments_incomplete", topic, f"message {item} never became whole")
         if content is None:
             return
         reply = load_message(content)

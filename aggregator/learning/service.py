@@ -42,6 +42,7 @@ SITE_GATEWAYS = 1000  # most gateways a site may speak for
 GATEWAY_LIMITS = Limits(max_weight=4096.0)
 SITE_LIMITS = Limits(max_weight=4096.0 * SITE_GATEWAYS)  # a site speaks for all its gateways
 LATE_REPLIES_KEPT = 256
+ROUND_DIGITS = 18  # of a round's number, as a database holds it
 
 
 def _wall_clock_us() -> int:
@@ -434,7 +435,7 @@ class Learning:
 
     def _note_late(self, member: str, reply: Message) -> None:
         group = reply.metadata.group_id
-        if group.isdigit():
+        if group.isascii() and group.isdigit() and len(group) <= ROUND_DIGITS:
             self._late.append((int(group), member))
 
     def _write_late(self) -> None:

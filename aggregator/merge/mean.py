@@ -9,9 +9,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+GROUP = 8  # updates summed in one go: as many as stay in a processor's cache with 50,000 parameters
+
 
 def weighted_mean(updates: Iterable[tuple[NDArray[Any], float]]) -> NDArray[np.float64]:
-    """Average (delta, weight) pairs in one pass, in double precision; never holds more than one of them.
+    """Average (delta, weight) pairs in one pass, in double precision; never holds more than `GROUP` of them.
 
     Args:
         updates: Deltas of one shape (P,), and weights in rows.
@@ -22,17 +24,21 @@ def weighted_mean(updates: Iterable[tuple[NDArray[Any], float]]) -> NDArray[np.f
     References:
         McMahan et al. (2017), FedAvg, arXiv:1602.05629, algorithm 1.
     """
-    total: NDArray[np.float64] | None = None
-    weighted = np.empty(0)
-    weights = 0.0
+    total = group = np.empty(0)
+    weights = np.zeros(GROUP)
+    count, weight_sum = 0, 0.0
     for delta, weight in updates:
-        if total is None:
-            total = np.zeros(delta.shape, np.float64)
-            weighted = np.empty(delta.shape, np.float64)
-        np.multiply(delta, np.float64(weight), out=weighted, dtype=np.float64)
-        total += weighted
-        weights += weight
-    if total is None or weights <= 0:
+        place = count % GROUP
+        if count == 0:
+            total, group = np.zeros(delta.shape), np.empty((GROUP, *delta.shape))
+        group[place], weights[place] = delta, weight
+        weight_sum += weight
+        count += 1
+        if place == GROUP - 1:
+            total += weights @ group
+    if weight_sum <= 0:
         raise ValueError("a mean needs at least one update with a weight above 0")
-    total /= weights
+    left = count % GROUP
+    total += weights[:left] @ group[:left]
+    total /= weight_sum
     return total

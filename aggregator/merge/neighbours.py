@@ -59,7 +59,8 @@ def squared_distances(deltas: Deltas) -> Deltas:
     from_middle = deltas - deltas.mean(axis=0)  # products of what all have in common would cost digits
     products = from_middle @ from_middle.T
     squares = np.diag(products)
-    return np.maximum(squares[:, None] + squares[None, :] - 2 * products, 0.0)
+    distances: Deltas = np.maximum(squares[:, None] + squares[None, :] - 2 * products, 0.0)
+    return distances
 
 
 def _strangeness(deltas: Deltas, wrong: int) -> Deltas:

@@ -1,18 +1,19 @@
-"""This file knows the order of a merge: validate, screen, clip, rule; and what it says about itself.
+"""This file knows the order of a merge: validate, screen, clip or level, rule, accept; and what it says about itself.
 
-The same updates give the same digest, in whatever order they came.
+The same updates give the same digest, in whatever order they came. Every rule but the mean is set for the same number
+of wrong members, `tolerance.tolerated`.
 """
 
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal, cast
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from aggregator.merge.clip import clip_to_median
 from aggregator.merge.centres import centred_clipping, geometric_median
+from aggregator.merge.clip import clip_to_median, level_to_median
 from aggregator.merge.coordinates import coordinate_median, trimmed_mean
 from aggregator.merge.mean import weighted_mean
 from aggregator.merge.neighbours import krum, multi_krum, nearest_neighbour_mixing
@@ -20,8 +21,32 @@ from aggregator.merge.tolerance import tolerated
 from aggregator.merge.trust import fltrust
 from aggregator.merge.validate import Base, Limits, Rejection, Update, screen, validate
 
-Rule = Literal["auto", "mean", "median", "trimmed_mean", "robust"]
-UsedRule = Literal["none", "mean", "median", "trimmed_mean", "robust"]
+Deltas = NDArray[np.float64]
+
+ClippedRule = Literal[
+    "median", "trimmed_mean", "krum", "multi_krum", "geometric_median", "centred_clipping", "mixed", "robust"
+]  # fmt: skip
+ChosenRule = Literal["mean", "fltrust", ClippedRule]
+UsedRule = Literal["none", ChosenRule]
+Rule = Literal["auto", ChosenRule]
+
+
+def mixed_trimmed_mean(deltas: Deltas, wrong: int) -> Deltas:
+    """Trimmed mean of what nearest neighbours have in common."""
+    return trimmed_mean(nearest_neighbour_mixing(deltas, wrong), wrong)
+
+
+CLIPPED_RULES: dict[ClippedRule, Callable[[Deltas, int], Deltas]] = {
+    "median": lambda deltas, _wrong: coordinate_median(deltas),
+    "trimmed_mean": trimmed_mean,
+    "krum": krum,
+    "multi_krum": multi_krum,
+    "geometric_median": lambda deltas, _wrong: geometric_median(deltas),
+    "centred_clipping": lambda deltas, _wrong: centred_clipping(deltas),
+    "mixed": mixed_trimmed_mean,
+    "robust": mixed_trimmed_mean,
+}
+"""How the clipped updates (n, P) become one, by rule, set for so many wrong ones; those of `robust` are levelled."""
 
 MEDIAN_FROM = 3  # of two, nobody can say which is wrong
 ROBUST_FROM = 7  # below that, one wrong member in five is less than one, and neighbours are too few to mix
@@ -48,23 +73,42 @@ class MergeOutcome:
     digest: str
 
 
-def merge(updates: Iterable[Update], base: Base, rule: Rule = "auto", *, limits: Limits | None = None) -> MergeOutcome:
+def merge(
+    updates: Iterable[Update],
+    base: Base,
+    rule: Rule = "auto",
+    *,
+    limits: Limits | None = None,
+    root: NDArray[np.float32] | None = None,
+) -> MergeOutcome:
     """Merge what members have learnt.
 
     Args:
         updates: As they came; one a member.
         base: What they should have started from.
-        rule: `auto` is clip, mixing and trimmed mean from 7 updates on, clip and median from 3, else the mean.
+        rule: `auto` is level, mixing and trimmed mean from 7 updates on, clip and median from 3, else the mean.
         limits: What one update may be.
+        root: What the server learnt on healthy rows of its own, shape (P,), for `fltrust`; without it `auto` is used.
     """
     accepted, rejections = _sort_out(updates, base, limits or Limits())
     rejected = {each.member: each for each in rejections}
     if not accepted:
         return MergeOutcome(None, {}, rejected, "none", ("no update was accepted",), "")
-    used, notes = _choose(rule, len(accepted))
-    delta = _calculate(used, accepted, notes).astype(np.float32)
+    used, notes = _choose(rule, len(accepted), has_root=root is not None)
+    delta = accept(_calculate(used, accepted, root, notes))
+    if delta is None:
+        return MergeOutcome(None, {}, rejected, used, (*notes, "the merged update does not fit float32"), "")
     weights = {update.member: update.weight for update in accepted}
     return MergeOutcome(delta, weights, rejected, used, tuple(notes), hashlib.sha256(delta.tobytes()).hexdigest())
+
+
+def accept(delta: Deltas) -> NDArray[np.float32] | None:
+    """Round the merged update to what gateways run; None when it is not finite there.
+
+    Whether members are better off with it is asked of them afterwards, by `aggregator.learning.strategy`.
+    """
+    fits = np.abs(delta) <= np.finfo(np.float32).max
+    return delta.astype(np.float32) if bool(fits.all()) else None
 
 
 def _sort_out(updates: Iterable[Update], base: Base, limits: Limits) -> tuple[list[Update], list[Rejection]]:
@@ -80,20 +124,30 @@ def _sort_out(updates: Iterable[Update], base: Base, limits: Limits) -> tuple[li
     return accepted, [*rejected, *outliers]
 
 
-def _choose(rule: Rule, count: int) -> tuple[UsedRule, list[str]]:
-    if rule == "mean" or (rule != "auto" and count >= MEDIAN_FROM):
-        return cast("UsedRule", rule), []
+def _choose(rule: Rule, count: int, *, has_root: bool) -> tuple[ChosenRule, list[str]]:
+    if rule == "mean" or (rule == "fltrust" and has_root):
+        return rule, []
     if count < MEDIAN_FROM:
         return "mean", [f"{count} updates: the mean is used, no rule can tell a wrong one from a right one"]
+    notes = []
+    if rule == "fltrust":
+        notes = ["the server learnt nothing of its own to compare with: fltrust is not used"]
+    elif rule != "auto":
+        return rule, []
     if count < ROBUST_FROM:
-        return "median", [f"{count} updates: the median is used, one wrong member is the most it withstands"]
-    return "robust", []
+        return "median", [*notes, f"{count} updates: the median is used, one wrong member is the most it withstands"]
+    return "robust", notes
 
 
-def _calculate(rule: UsedRule, accepted: list[Update], notes: list[str]) -> NDArray[np.float64]:
+def _calculate(
+    rule: ChosenRule, accepted: Sequence[Update], root: NDArray[np.float32] | None, notes: list[str]
+) -> Deltas:
     if rule == "mean":
         return weighted_mean((update.delta, update.weight) for update in accepted)
     deltas = np.stack([update.delta.astype(np.float64) for update in accepted])
+    if rule == "fltrust":
+        assert root is not None  # _choose asks
+        return fltrust(deltas, root.astype(np.float64))
     clipped = clip_to_median(deltas)
     loud = [
         update.member
@@ -101,10 +155,6 @@ def _calculate(rule: UsedRule, accepted: list[Update], notes: list[str]) -> NDAr
         if not np.array_equal(before, after)
     ]
     if loud:
-        notes.append(f"clipped to the median norm: {', '.join(loud)}")
-    wrong = tolerated(len(accepted))
-    if rule == "median":
-        return coordinate_median(clipped)
-    if rule == "trimmed_mean":
-        return trimmed_mean(clipped, wrong)
-    return trimmed_mean(nearest_neighbour_mixing(clipped, wrong), wrong)
+        notes.append(f"shortened to the median norm: {', '.join(loud)}")
+    heard = level_to_median(deltas) if rule == "robust" else clipped
+    return CLIPPED_RULES[rule](heard, tolerated(len(accepted)))

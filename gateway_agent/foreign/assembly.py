@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 from gateway_agent.foreign.errors import ForeignRejected
 from gateway_agent.foreign.settings import MAX_FRAGMENTS
-from schemas.fragments import PIECE_COST_BYTES, REMEMBERED
+from schemas.fragments import ITEM_COST_BYTES, PIECE_COST_BYTES, REMEMBERED
 
 Key = tuple[str, int]
 """Whose it is, and its number."""
@@ -32,7 +32,7 @@ class _Open:
     count: int
     since_s: float
     pieces: dict[int, Piece] = field(default_factory=dict)
-    held_bytes: int = 0
+    held_bytes: int = ITEM_COST_BYTES
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,9 +85,12 @@ class Assembly:
             self._give_up(key)
         if parts is None or contradicts:
             parts = self._open[key] = _Open(piece.count, now_s)
+            self.held_bytes += parts.held_bytes
         if piece.index not in parts.pieces:
             self._hold(parts, piece)
-        if parts.held_bytes - len(parts.pieces) * PIECE_COST_BYTES > min(whole_bytes, self._max_bytes):
+        if parts.held_bytes - len(parts.pieces) * PIECE_COST_BYTES - ITEM_COST_BYTES > min(
+            whole_bytes, self._max_bytes
+        ):
             self._forget(key)
             raise ForeignRejected("oversized", f"message {number} of {source} is larger than {whole_bytes} bytes")
         if len(parts.pieces) < parts.count:

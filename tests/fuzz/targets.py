@@ -23,7 +23,7 @@ from schemas import messages
 from schemas.archive import ArchiveRejected, ArchiveWriter
 from schemas.archive import Manifest as BackupManifest
 from schemas.capture import decode_capture, encode_capture
-from schemas.container import array_blob, pack, unpack
+from schemas.container import pack, unpack
 from schemas.errors import (
     CaptureRejected,
     FragmentRejected,
@@ -34,7 +34,7 @@ from schemas.errors import (
     TensorsRejected,
 )
 from schemas.flower_codec import dump_message, load_message
-from schemas.fragments import Fragment, decode_fragment, encode_fragment, split
+from schemas.fragments import decode_fragment, encode_fragment, split
 from schemas.learning_task import EvaluationReply, LearningTask, TrainingReply
 from schemas.lives import LifeSums, LivesRejected, lives_file, read_lives_file
 from schemas.messages import decode, decode_any, encode
@@ -49,7 +49,7 @@ from schemas.variation_task import VariationMessage
 from tests.contract.golden_contract import AT, FLOWER, FLOWER_ERROR, GOLDEN, KEY, SAID, _flower
 from tests.contract.golden_contract import CAPTURE as A_CAPTURE
 from tests.fuzz import readers
-from tests.fuzz.promise import KB, MB, Target
+from tests.fuzz.promise import MB, Target
 from tests.support import foreign
 from vibration.detection_features import DETECTION_COUNT
 
@@ -57,6 +57,7 @@ CAPTURE_BYTES = encode_capture(A_CAPTURE)
 PIECES = [decode_fragment(piece) for piece in split(b"a capture " * 8, stream=7, item=41, piece_bytes=30)]
 SENSOR = {"site": "plant-a", "gateway": "gw-1", "machine": "pump-07", "position": "de"}
 ARRAYS = (TensorsRejected,)
+WRONG_BYTES_PER_BYTE = 1 << 10  # a message of 24 fields that are all missing is shown 24 times to nobody
 
 
 def _line(topic: str, payload: bytes) -> bytes:
@@ -71,6 +72,7 @@ def _message(kind: type[messages.Message]) -> Target:
     return Target(
         f"message {kind.__name__}", functools.partial(decode, kind), (MessageRejected,),
         tuple(one.path.read_bytes() for one in GOLDEN if type(one.thing) is kind), says=(f"messages.{kind.__name__}",),
+        bytes_per_byte=WRONG_BYTES_PER_BYTE,
     )  # fmt: skip
 
 
@@ -143,7 +145,7 @@ _RECORDS, _STATUS = RECORDS.path(site="plant-a", gateway="gw-1"), STATUS.path(si
 _BATCH, _STATE = (next(one for one in SAID if one.kind == kind) for kind in ("record_batch", "gateway_status"))
 _REQUEST = Request(request_id="0" * 32, action="note", actor="fitter", role="technician", machine="pump-07",
                    note="belt changed", asked_at_us=AT)  # fmt: skip
-_ARRAY = array_blob(np.arange(6, dtype=np.float32).reshape(2, 3))
+_radio = functools.partial(foreign.radio_packets, samples=64, piece_bytes=90)
 _MEMBERS = b"\x20\x0b\x00\x00\x08\x21\x00\x0a\x27\x00\x01\x00\x00"  # CONNACK: ten under way, 64 KB
 
 TARGETS: tuple[Target, ...] = (
@@ -155,7 +157,7 @@ TARGETS: tuple[Target, ...] = (
            says=("schemas.fragments.Reassembly.add",), bytes_per_byte=128),
     *map(_message, messages.Message.__args__),
     Target("message of any kind", decode_any, (MessageRejected,), tuple(map(encode, SAID)),
-           says=("schemas.messages.decode", "schemas.messages.decode_any")),
+           says=("schemas.messages.decode", "schemas.messages.decode_any"), bytes_per_byte=WRONG_BYTES_PER_BYTE),
     Target("series", readers.read_series, (MessageRejected,), (np.arange(9, dtype="<f4").tobytes(),), readers.deflated,
            ("schemas.messages.Series.unpack",)),
     Target("seal", readers.open_any_seal, (SignatureRejected,), (_line(_RECORDS, b"{}"),), readers.sealed_line,
@@ -176,7 +178,8 @@ TARGETS: tuple[Target, ...] = (
     _task("variation reply", VariationMessage, dump_message(_flower(VariationMessage(_VARIATION).record()))),
     Target("release", lambda content: read_release_bundle(content, readers.KEYS).parameters(), (ReleaseRejected,),
            (_release_seed(),), readers.signed_release,
-           ("release.ReleaseBundle", "schemas.release.read_release_bundle", "schemas.release.check_release")),
+           ("release.ReleaseBundle", "schemas.release.read_release_bundle", "schemas.release.check_release"),
+           WRONG_BYTES_PER_BYTE),
     Target("model", check_model, (ModelError,), tuple(path.read_bytes() for path in sorted(BUILT.rglob("*.onnx"))),
            says=("schemas.onnx_inspect.check_model", "schemas.onnx_inspect.inspect"), bytes_per_byte=300),
     Target("packets of a broker", readers.read_as_broker_sends, (PacketError,),
@@ -190,18 +193,18 @@ TARGETS: tuple[Target, ...] = (
     Target("gateway intake, foreign", readers.take_at_gateway, (RejectedInput,),
            (_line(foreign.LEVELS_TOPIC, foreign.levels_payload(1)),
             _line(foreign.WAVE_TOPIC, foreign.wave_payload(1, samples=40))),
-           says=("gateway_agent.foreign.mapping.ForeignSensors.take",)),
+           says=("gateway_agent.foreign.mapping.ForeignSensors.take", "gateway_agent.foreign.mapping.map_content")),
     Target("site intake", readers.read_by_site, (), (_line(_RECORDS, encode(_BATCH)), _line(_STATUS, encode(_STATE))),
-           readers.sealed_line, ("aggregator.intake.read",)),
+           readers.sealed_line, ("aggregator.intake.read",), WRONG_BYTES_PER_BYTE),
     _foreign("levels", foreign.LEVELS_TOPIC, foreign.levels_payload(1)),
     _foreign("wave-json", foreign.WAVE_TOPIC, foreign.wave_payload(1, samples=40)),
     Target("foreign JSON", lambda content: open_json(content, {}, "little"), (RejectedInput,),
            (foreign.levels_payload(1),), says=("gateway_agent.foreign.places.open_json",)),
     Target("foreign radio", readers.take_radio_packets, (),
-           tuple(readers.in_packets([packet[:-2] for packet in foreign.radio_packets(number, samples=64, piece_bytes=90)])
-                 for number in (1, 2)), readers.with_radio_crc,
+           tuple(readers.in_packets([packet[:-2] for packet in _radio(number)]) for number in (1, 2)),
+           readers.with_radio_crc,
            ("[[foreign]] radio", "gateway_agent.foreign.checksum.verify"), bytes_per_byte=128),
-    Target("request", lambda content: Request.model_validate_json(content), (ValidationError,),
+    Target("request", Request.model_validate_json, (ValidationError,),
            (_REQUEST.model_dump_json().encode(),), says=(REQUEST_TOPIC,)),
     Target("back-up", readers.read_back_up, (ArchiveRejected,),
            (_back_up(),), readers.with_tar_checksums,

@@ -149,6 +149,7 @@ class ScriptedBroker:
     Attributes:
         hello: What it says to CONNECT, connection by connection; the last stands for all later ones.
         answers_pings: Whether it says that it is alive.
+        hangs_up: Whether it closes the connection behind its hello.
         asked: The newest CONNECT.
         published: Numbers of the QoS 1 messages that it was sent; all it is sent must be short.
     """
@@ -156,6 +157,7 @@ class ScriptedBroker:
     def __init__(self, *hello: bytes, answers_pings: bool = True) -> None:
         self.hello = hello or (CONNACK,)
         self.answers_pings = answers_pings
+        self.hangs_up = False
         self.connections: list[float] = []
         self.asked = b""
         self.pings = 0
@@ -188,6 +190,8 @@ class ScriptedBroker:
             if head[0] == 0x10:
                 self.asked = body
                 peer.sendall(hello)
+                if self.hangs_up:
+                    return
             elif head[0] == 0x32:
                 after_topic = 2 + int.from_bytes(body[:2], "big")
                 self.published.put(int.from_bytes(body[after_topic : after_topic + 2], "big"))
@@ -295,7 +299,8 @@ def test_a_handler_that_raises_is_reported_and_its_message_stays_unacknowledged(
     reader: Reader, broker: BrokerServer, name: str
 ) -> None:
     open_session(reader, broker, name)
-    inbox, faults = Inbox(), []
+    inbox = Inbox()
+    faults: list[Exception] = []
 
     def hear(one: Received) -> None:
         if one.payload == b"bad":
@@ -351,6 +356,19 @@ def test_stop_does_not_wait_for_a_broker_that_takes_connections_and_says_nothing
         began_s = time.monotonic()
         link.stop()
         assert time.monotonic() - began_s < 3.0
+
+
+@pytest.mark.usefixtures("tries_again_at_once")
+def test_why_a_broker_refuses_us_is_said_however_fast_it_hangs_up(
+    reader: Reader, name: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    with ScriptedBroker(b"\x20\x03\x00\x86\x00") as broker:  # bad user name or password
+        broker.hangs_up = True
+        with listening(reader, broker.settings(), name, connected=False):
+            wait_until("it has tried again", lambda: len(broker.connections) > 3, within_s=WITHIN_S, every_s=0.01)
+    reasons = [one.__dict__["fields"]["reason"] for one in caplog.records if one.message == "broker_refused_us"]
+    assert len(reasons) >= 3
+    assert set(reasons) <= {"0x86", "Bad user name or password"}
 
 
 @pytest.mark.usefixtures("tries_again_at_once")
@@ -478,11 +496,37 @@ def test_a_broker_that_has_nothing_to_say_is_kept_even_while_we_talk(reader: Rea
 
         def talked() -> bool:
             assert link.publish(name, b"asks for no answer", qos=0)
-            return time.monotonic() - broker.connections[0] > 2.5
+            return time.monotonic() - broker.connections[0] > 1.8
 
         wait_until("the broker would be too silent", talked, within_s=WITHIN_S)
         assert broker.pings >= 1
         assert (link.connected, len(broker.connections)) == (True, 1)
+
+
+def test_a_handler_that_takes_long_is_no_silence_of_the_broker(reader: Reader, name: str) -> None:
+    """A full queue holds the network thread up until there is room."""
+    heard, room = threading.Event(), threading.Event()
+
+    def hear(_: Received) -> None:
+        heard.set()
+        room.wait(WITHIN_S)
+
+    with ScriptedBroker() as broker:
+        link = make_link(reader, broker.settings(keepalive_s=1), name, hear, name)
+        link.start()
+        try:
+            assert link.wait_connected(WITHIN_S)
+            broker.say(publish_packet(name, b"one", qos=1, retained=False, packet_id=1))
+            assert heard.wait(WITHIN_S)
+            silent_since_s = time.monotonic()
+            wait_until("it was busy for long", lambda: time.monotonic() - silent_since_s > 1.7, within_s=WITHIN_S)
+            pings = broker.pings
+            room.set()
+            wait_until("it is alive", lambda: broker.pings > pings, within_s=WITHIN_S, every_s=0.01)
+            assert (link.connected, len(broker.connections)) == (True, 1)
+        finally:
+            room.set()
+            link.stop()
 
 
 GARBAGE = {

@@ -196,9 +196,12 @@ def test_a_failure_is_raised_in_the_giving_thread_and_nothing_after_it_is_acknow
     with pytest.raises(StoreError, match="EIO"):
         give_until_it_fails()
     desk.disk.broken = None
-    for call in (lambda: desk.committer.give(desk.work(20)), desk.committer.check, desk.committer.settle):
-        with pytest.raises(StoreError, match="EIO"):
-            call()
+    with pytest.raises(StoreError, match="EIO"):
+        desk.committer.give(desk.work(20))
+    with pytest.raises(StoreError, match="EIO"):
+        desk.committer.check()
+    with pytest.raises(StoreError, match="EIO"):
+        desk.committer.settle()
     assert desk.story == ["commit 0", "ack 0"]
 
 

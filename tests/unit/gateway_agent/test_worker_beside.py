@@ -1,8 +1,8 @@
 """A gateway that describes, judges and commits beside each other stores what one that does so in turn would."""
 
-import threading
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -56,20 +56,37 @@ class Told:
         return True
 
 
-def agent_in(folder: Path, *, batch_captures: int) -> GatewayAgent:
-    """A gateway agent of which only the worker is used; its clock stands still."""
-    folder.mkdir()
-    Signer.generate().save(folder / "signing.key")
-    KeyRing([]).save(folder / "keys.toml")
-    settings = GatewaySettings(
-        site="plant-a", gateway="gw-1", broker=BrokerSettings(allow_anonymous=True),
-        signing_key_file=folder / "signing.key", keys_file=folder / "keys.toml",
-        store=StoreSettings(folder=folder / "var", min_free_bytes=0),
-        ingest=IngestSettings(batch_captures=batch_captures, batch_wait_s=0.0, fragment_bytes=1 << 20),
-        commissioning=CommissioningSettings(captures=6), learning=LearningSettings(take_part=False),
-        machines=(Nameplate(machine="pump-07", rpm=RPM, bearing=BearingPlate(name="6205")),),
-    )  # fmt: skip
-    return GatewayAgent(settings, Clocks(wall_us=lambda: NOW_US))
+MakeAgent = Callable[..., GatewayAgent]
+
+
+@pytest.fixture
+def make_agent(tmp_path: Path) -> Iterator[MakeAgent]:
+    """Makes gateway agents of which only the worker is used; their clocks stand still."""
+    made: list[GatewayAgent] = []
+
+    def make(*, batch_captures: int) -> GatewayAgent:
+        folder = tmp_path / str(len(made))
+        folder.mkdir()
+        Signer.generate().save(folder / "signing.key")
+        KeyRing([]).save(folder / "keys.toml")
+        settings = GatewaySettings(
+            site="plant-a", gateway="gw-1", broker=BrokerSettings(allow_anonymous=True),
+            signing_key_file=folder / "signing.key", keys_file=folder / "keys.toml",
+            store=StoreSettings(folder=folder / "var", min_free_bytes=0),
+            ingest=IngestSettings(batch_captures=batch_captures, batch_wait_s=0.0, fragment_bytes=1 << 20),
+            commissioning=CommissioningSettings(captures=6), learning=LearningSettings(take_part=False),
+            machines=(Nameplate(machine="pump-07", rpm=RPM, bearing=BearingPlate(name="6205")),),
+        )  # fmt: skip
+        made.append(GatewayAgent(settings, Clocks(wall_us=lambda: NOW_US)))
+        return made[-1]
+
+    yield make
+    for agent in made:
+        agent.captures_link.stop()
+        agent.control_link.stop()
+        agent.reinjection.close()
+        agent.store.close()
+        agent.aside.close()
 
 
 def messages_of(captures: Sequence[tuple[str, Capture]]) -> list[Received]:
@@ -114,36 +131,27 @@ def a_day_of_a_plant() -> list[Received]:
 
 
 def in_turn(agent: GatewayAgent, messages: Sequence[Received]) -> Told:
-    """One batch after the other in this thread, each of what has come by then."""
+    """One batch after the other in this thread."""
     told = Told()
     agent.worker.attach(told)  # type: ignore[arg-type]
-    for start in range(0, len(messages), 50):
-        agent.worker.put_all(messages[start : start + 50])
-        while agent.worker.queued:
-            agent.worker.turn()
+    agent.worker.put_all(messages)
+    while agent.worker.queued:
+        agent.worker.turn()
     return told
 
 
 def beside(agent: GatewayAgent, messages: Sequence[Received], *, done: Callable[[Told], bool]) -> Told:
-    """As a running gateway does it: full batches wait from the beginning, so that each is described ahead."""
+    """As a running gateway does it: all of it waits from the beginning, so that full batches are described ahead."""
     told = Told()
     agent.worker.attach(told)  # type: ignore[arg-type]
-    failed: list[Exception] = []
-
-    def run() -> None:
+    with ThreadPoolExecutor(1, "ingest") as threads:
+        running = threads.submit(agent.worker.run)
         try:
-            agent.worker.run()
-        except Exception as error:
-            failed.append(error)
-
-    thread = threading.Thread(target=run, daemon=True)
-    thread.start()
-    agent.worker.put_all(messages)
-    wait_until("all of it is acknowledged", lambda: failed or done(told), within_s=WITHIN_S, every_s=0.01)
-    agent.worker.stop()
-    thread.join(WITHIN_S)
-    assert not thread.is_alive()
-    assert failed == []
+            agent.worker.put_all(messages)
+            wait_until("all is acknowledged", lambda: running.done() or done(told), within_s=WITHIN_S, every_s=0.01)
+        finally:
+            agent.worker.stop()
+        running.result(WITHIN_S)
     return told
 
 
@@ -164,10 +172,10 @@ def contents(agent: GatewayAgent) -> dict[str, Any]:
 
 @pytest.mark.parametrize("batch_captures", [3, 16])
 def test_the_same_captures_give_the_same_results_whether_done_beside_each_other_or_in_turn(
-    tmp_path: Path, batch_captures: int
+    make_agent: MakeAgent, batch_captures: int
 ) -> None:
     messages = a_day_of_a_plant()
-    one, other = (agent_in(tmp_path / name, batch_captures=batch_captures) for name in ("turn", "run"))
+    one, other = (make_agent(batch_captures=batch_captures) for _ in range(2))
     told = in_turn(one, messages)
     told_beside = beside(other, messages, done=lambda told: len(told.acknowledged) == len(messages))
     assert told.acknowledged == told_beside.acknowledged == messages
@@ -179,8 +187,6 @@ def test_the_same_captures_give_the_same_results_whether_done_beside_each_other_
     assert len(expected["captures"]) == 2 * 59 + 2 + 4
     assert {kind for kind, _, _ in expected["outbox"]} >= {"health", "alarm", "evidence"}
     assert contents(other) == expected
-    for agent in (one, other):
-        agent.store.close()
 
 
 @pytest.fixture
@@ -204,22 +210,21 @@ MORE_BOOTS_THAN_REMEMBERED = [("de", healthy(0, boot=boot)) for boot in range(1,
     "captures", [OLDER_THAN_REMEMBERED, MORE_BOOTS_THAN_REMEMBERED], ids=["older than remembered", "many boots"]
 )
 def test_a_capture_said_again_while_its_first_copy_is_being_committed_is_stored_once(
-    tmp_path: Path, captures: list[tuple[str, Capture]]
+    make_agent: MakeAgent, captures: list[tuple[str, Capture]]
 ) -> None:
     """Who asks the store then would hear that it has never come, and the second copy would end the agent."""
-    agent = agent_in(tmp_path / "run", batch_captures=len(captures))
+    agent = make_agent(batch_captures=len(captures))
     messages = messages_of(3 * captures)
     told = beside(agent, messages, done=lambda told: len(told.acknowledged) == len(messages))
     assert told.acknowledged == messages
     assert agent.store.captures_stored() == len(captures)
     assert agent.store.counts()["captures_duplicate"] == 2 * len(captures)
-    agent.store.close()
 
 
 def test_a_failing_disk_ends_the_worker_and_nothing_more_is_acknowledged(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    make_agent: MakeAgent, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    agent = agent_in(tmp_path / "run", batch_captures=4)
+    agent = make_agent(batch_captures=4)
     told = Told()
     agent.worker.attach(told)  # type: ignore[arg-type]
     commit = Store.commit
@@ -236,4 +241,3 @@ def test_a_failing_disk_ends_the_worker_and_nothing_more_is_acknowledged(
         agent.worker.run()
     assert told.acknowledged == messages[:8]
     assert agent.store.captures_stored() == 8
-    agent.store.close()

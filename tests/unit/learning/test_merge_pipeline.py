@@ -1,7 +1,7 @@
 """What a merge accepts, what it refuses with which reason, and that a refused update leaves no trace."""
 
 import dataclasses
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import pytest
@@ -9,10 +9,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from aggregator.merge.pipeline import MergeOutcome, Rule, merge
+from aggregator.merge.pipeline import CLIPPED_RULES, ChosenRule, ClippedRule, MergeOutcome, merge
 from aggregator.merge.validate import Base, Limits, Update
 
 SIZE = 6
+ROOT = np.ones(SIZE, np.float32)
 BASE = Base(version=4, parameter_count=SIZE)
 
 
@@ -50,6 +51,26 @@ def test_a_bad_update_is_rejected_with_its_reason_and_leaves_no_trace(reason: st
     np.testing.assert_array_equal(delta_of(outcome), delta_of(merge(good, BASE)))
 
 
+@pytest.mark.parametrize("rule", get_args(ChosenRule))
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_one_value_that_is_no_number_is_rejected_before_any_rule(rule: ChosenRule, value: float) -> None:
+    good = updates(7)
+    spoilt = np.ones(SIZE, np.float32)
+    spoilt[2] = value
+    outcome = merge([*good, dataclasses.replace(good[0], member="gw-bad", delta=spoilt)], BASE, rule, root=ROOT)
+    assert outcome.rejected["gw-bad"].reason == "not_finite"
+    assert outcome.rule_used == rule
+    np.testing.assert_array_equal(delta_of(outcome), delta_of(merge(good, BASE, rule, root=ROOT)))
+
+
+def test_a_merge_that_fits_no_gateway_is_not_accepted_and_the_notes_say_so() -> None:
+    huge = [Update(f"gw-{number}", 4, np.full(SIZE, 1e39), 1.0) for number in range(3)]
+    outcome = merge(huge, BASE, "median")
+    assert outcome.delta is None
+    assert outcome.accepted == {}
+    assert "does not fit float32" in outcome.notes[-1]
+
+
 @pytest.mark.parametrize("value", [np.inf, -np.inf, np.nan])
 def test_infinities_are_not_finite_either(value: float) -> None:
     bad = dataclasses.replace(updates(1)[0], delta=np.full(SIZE, value, np.float32))
@@ -83,8 +104,16 @@ def test_few_members_fall_back_and_the_merge_says_so(count: int, used: str) -> N
     assert any(used in note for note in outcome.notes) == (count < 7)
 
 
-@pytest.mark.parametrize("rule", ["median", "trimmed_mean", "robust"])
-def test_a_rule_asked_for_falls_back_to_the_mean_where_it_means_nothing(rule: Rule) -> None:
+def test_without_rows_of_the_servers_own_members_are_not_compared_with_them_and_the_merge_says_so() -> None:
+    outcome = merge(updates(7), BASE, "fltrust")
+    assert outcome.rule_used == "robust"
+    assert "fltrust is not used" in outcome.notes[0]
+    assert outcome.digest == merge(updates(7), BASE).digest
+    assert merge(updates(7), BASE, "fltrust", root=ROOT).rule_used == "fltrust"
+
+
+@pytest.mark.parametrize("rule", CLIPPED_RULES)
+def test_a_rule_asked_for_falls_back_to_the_mean_where_it_means_nothing(rule: ClippedRule) -> None:
     assert merge(updates(2), BASE, rule).rule_used == "mean"
     assert merge(updates(7), BASE, rule).rule_used == rule
 
@@ -94,12 +123,13 @@ def test_the_clipped_are_named() -> None:
     assert any("gw-loud" in note for note in merge([*updates(4), loud], BASE).notes)
 
 
-@pytest.mark.parametrize("rule", ["mean", "median", "trimmed_mean", "robust"])
+@pytest.mark.parametrize("rule", get_args(ChosenRule))
 @settings(max_examples=20)
 @given(order=st.permutations(range(7)))
-def test_the_same_updates_in_any_order_give_the_same_digest(rule: Rule, order: list[int]) -> None:
+def test_the_same_updates_in_any_order_give_the_same_digest(rule: ChosenRule, order: list[int]) -> None:
     members = updates(7)
-    assert merge([members[i] for i in order], BASE, rule).digest == merge(members, BASE, rule).digest
+    again = merge([members[i] for i in order], BASE, rule, root=ROOT)
+    assert again.digest == merge(members, BASE, rule, root=ROOT).digest
 
 
 @given(st.lists(st.integers(min_value=1, max_value=6), min_size=1, max_size=5), st.integers(0, 2**32 - 1))

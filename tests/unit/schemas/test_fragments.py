@@ -1,6 +1,7 @@
 """Pieces come out of order, twice or not at all; what can be joined is joined, what cannot is told."""
 
 import random
+import tracemalloc
 from itertools import pairwise
 
 import pytest
@@ -9,6 +10,7 @@ from hypothesis import strategies as st
 
 from schemas.errors import FragmentRejected
 from schemas.fragments import (
+    ITEM_COST_BYTES,
     OVERHEAD_BYTES,
     PIECE_COST_BYTES,
     Fragment,
@@ -86,7 +88,21 @@ def test_many_items_of_one_byte_take_no_more_memory_than_allowed() -> None:
     for item in range(1000):
         reassembly.add("a", Fragment(1, item, 0, 2, 2, b"x"), now_s=0.0)
     assert reassembly.held_bytes <= 64 << 10
-    assert len(reassembly.expired(now_s=0.0)) == 1000 - (64 << 10) // (PIECE_COST_BYTES + 1)
+    assert len(reassembly.expired(now_s=0.0)) == 1000 - (64 << 10) // (ITEM_COST_BYTES + PIECE_COST_BYTES + 1)
+
+
+def test_memory_of_many_small_items_is_what_is_said() -> None:
+    """It was five times as much: an item costs more than its one small piece."""
+    limit = 4 << 20
+    reassembly = box(limit)
+    tracemalloc.start()
+    try:
+        for item in range(40_000):
+            reassembly.add("a" * 60, Fragment(1 << 60, item, 0, 2, 2, bytes(1)), now_s=0.0)
+            reassembly.expired(now_s=0.0)
+        assert tracemalloc.get_traced_memory()[0] <= 1.25 * limit
+    finally:
+        tracemalloc.stop()
 
 
 def test_a_piece_that_comes_again_after_the_whole_is_not_told_as_a_loss() -> None:
@@ -107,7 +123,7 @@ def test_items_of_two_sources_never_mix() -> None:
 
 
 def test_the_oldest_unfinished_item_gives_way_when_memory_is_full() -> None:
-    reassembly = box(1000)
+    reassembly = box(2600)
     for item in range(4):
         reassembly.add("a", Fragment(1, item, 0, 2, 400, bytes(200)), now_s=float(item))
     assert reassembly.expired(now_s=4.0) == [("a", 1, 0)]

@@ -139,7 +139,7 @@ def test_a_remaining_life_out_of_order_or_below_zero_is_refused(band: tuple[floa
     assert "remaining_life" in str(found)
 
 
-@pytest.mark.parametrize("body", [b"", b"null", b"[]", b"5", b'"health"', b"{}", b"[" * 100_000, b'{"kind":1}'])
+@pytest.mark.parametrize("body", [b"", b"null", b"[]", b"5", b'"health"', b"{}", b"[" * 50_000, b'{"kind":1}'])
 def test_json_that_is_no_message_is_refused(body: bytes) -> None:
     with pytest.raises(MessageRejected):
         decode_any(body)

@@ -1,0 +1,120 @@
+"""This file knows the command `python -m benchmarks.robust_rules`: every merge rule under every attack."""
+
+import os
+import sys
+
+for _threads in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
+    os.environ.setdefault(_threads, "1")  # before numpy, as in the agent itself
+
+import argparse  # noqa: E402
+import time  # noqa: E402
+from collections.abc import Sequence  # noqa: E402
+from dataclasses import dataclass  # noqa: E402
+from pathlib import Path  # noqa: E402
+from typing import get_args  # noqa: E402
+
+from aggregator.merge.pipeline import ChosenRule, Rule  # noqa: E402
+from aggregator.merge.tolerance import tolerated  # noqa: E402
+from benchmarks.robust_rules.attacks import ATTACKS  # noqa: E402
+from benchmarks.robust_rules.clients import Client, as_the_product_does, recorded, simulated, without_baselines  # noqa: E402
+from benchmarks.robust_rules.federation import Federation  # noqa: E402
+
+RULES: tuple[Rule, ...] = get_args(ChosenRule)
+DEFAULT: Rule = "robust"
+MOST_LOST = {2: 0.03, 4: 0.06}
+ROUNDS = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One rule: AUROC without attack and under each, on the same honest clients."""
+
+    rule: str
+    none: float
+    attacked: tuple[float, ...]
+
+    @property
+    def worst(self) -> float:
+        """AUROC under the attack that hurts most."""
+        return min(self.attacked)
+
+    @property
+    def loss(self) -> float:
+        """What that attack costs."""
+        return self.none - self.worst
+
+    def line(self) -> str:
+        """As a line of a table."""
+        numbers = [self.none, *self.attacked, self.worst, self.loss]
+        return f"| {self.rule} | " + " | ".join(f"{number:.3f}" for number in numbers) + " |"
+
+
+def measure(federation: Federation, rules: Sequence[Rule]) -> dict[int, list[Row]]:
+    """Run every rule without attack and under each, with 2 and with 4 attackers."""
+    rows: dict[int, list[Row]] = {count: [] for count in MOST_LOST}
+    for rule in rules:
+        undisturbed = federation.learn(rule)
+        for count, into in rows.items():
+            wrong = federation.attackers(count)
+            attacked = [federation.auroc(federation.learn(rule, attack, wrong), wrong) for attack in ATTACKS]
+            into.append(Row(rule, federation.auroc(undisturbed, wrong), tuple(attacked)))
+            print(f"{rule}, {count} attackers: {into[-1].worst:.3f} of {into[-1].none:.3f}", file=sys.stderr)
+    return rows
+
+
+def report(title: str, clients: Sequence[Client], rules: Sequence[Rule], seed: int) -> list[str]:
+    """Measure one set of clients and say it as Markdown."""
+    began_s = time.process_time()
+    federation = Federation(clients, seed=seed, rounds=ROUNDS)
+    lines = [f"## {title}", ""]
+    for count, rows in measure(federation, rules).items():
+        wrong = federation.attackers(count)
+        untrained = federation.auroc(federation.first, wrong)
+        lines += [
+            f"### {count} of {len(clients)} attack, rules set for {tolerated(len(clients))}; untrained {untrained:.3f}",
+            "",
+            f"| rule | no attack | {' | '.join(ATTACKS)} | worst | loss |",
+            "|---" * (len(ATTACKS) + 4) + "|",
+            *(row.line() for row in sorted(rows, key=lambda row: -row.worst)),
+            "",
+        ]
+        lines += [
+            f"The default loses {row.loss:.3f}, at most {MOST_LOST[count]} promised: "
+            f"**{'holds' if row.loss <= MOST_LOST[count] else 'DOES NOT HOLD'}**.\n"
+            for row in rows
+            if row.rule == DEFAULT
+        ]
+    return [*lines, f"{time.process_time() - began_s:.0f} s of one core.", ""]
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Measure, print, and write what is asked for."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.robust_rules", description=__doc__)
+    named = os.environ.get("UNDERTONE_RECORDINGS")
+    parser.add_argument("folder", type=Path, nargs="?", default=Path(named) if named else None, metavar="FOLDER",
+                        help="real recordings; UNDERTONE_RECORDINGS if left out")  # fmt: skip
+    parser.add_argument("--out", type=Path, help="a Markdown file for the tables")
+    parser.add_argument("--seed", type=int, default=0, help="of everything drawn")
+    parser.add_argument("--rules", nargs="+", choices=RULES, default=RULES, help="measure only these")
+    options = parser.parse_args(arguments)
+    machines = simulated(options.seed)
+    settings = {
+        "Simulated machines, as the product sees them": as_the_product_does(machines),
+        "Simulated machines, without baselines of their own": without_baselines(machines),
+    }
+    if options.folder is not None:
+        settings["Recorded machines, as the product sees them"] = as_the_product_does(recorded(options.folder))
+    lines = [
+        line for title, clients in settings.items() for line in report(title, clients, options.rules, options.seed)
+    ]
+    if options.folder is None:
+        lines.append("NO FOLDER OF RECORDINGS GIVEN: real machines are not measured here.")
+    text = "\n".join(lines).rstrip() + "\n"
+    print(text)
+    if options.out is not None:
+        options.out.write_text(text)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
