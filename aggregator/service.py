@@ -23,6 +23,7 @@ from aggregator.recorder import Recorder
 from aggregator.reload import TakesSettings, reload
 from aggregator.requests_desk import RequestsDesk
 from aggregator.settings import AggregatorSettings
+from schemas.collector import tune_collector
 from schemas.errors import ReleaseRejected
 from schemas.logs import event
 from schemas.release import Release, read_release_folder
@@ -189,6 +190,7 @@ class Service:
 
     def start(self) -> None:
         """Start every part."""
+        tune_collector()
         for part in self.parts.values():
             part.start()
 

@@ -23,6 +23,7 @@ from aggregator.settings import HistorianSettings
 from benchmarks.database_server import USER, NoServer, postgresql
 from benchmarks.figures import Figure
 from gateway_agent.uplink import BATCH_RECORDS
+from schemas.collector import tune_collector
 from schemas.database import sqlite_url
 from schemas.messages import Diagnosis, Health, Numbered, RecordBatch, RemainingLife, encode
 from schemas.signing import AllowedKey, KeyRing, Signer
@@ -74,6 +75,7 @@ def historian_ratio_postgresql() -> Figure:
 
 
 def _ratio(name: str, how: str, engine: Engine, write: Callable[[Sequence[Row]], None]) -> Figure:
+    tune_collector()  # as the aggregator does
     now_us = START_US
     historian = Historian(engine, now_us=lambda: now_us)
     ours, others, wired = [], [], []

@@ -32,12 +32,13 @@ from gateway_agent.builtin import builtin_model  # noqa: E402
 from gateway_agent.healthy_rows import HealthyRows  # noqa: E402
 from gateway_agent.intake import Intake  # noqa: E402
 from gateway_agent.judge import Judge  # noqa: E402
-from gateway_agent.memory import tune_allocator, tune_collector  # noqa: E402
+from gateway_agent.memory import tune_allocator  # noqa: E402
 from gateway_agent.settings import GatewaySettings  # noqa: E402
 from gateway_agent.store import Store  # noqa: E402
 from gateway_agent.stream_order import REMEMBERED  # noqa: E402
 from gateway_agent.worker import Clocks, IngestWorker  # noqa: E402
 from schemas.capture import Capture, CaptureFlag, encode_capture  # noqa: E402
+from schemas.collector import tune_collector  # noqa: E402
 from schemas.fragments import Reassembly  # noqa: E402
 from schemas.link import Received  # noqa: E402
 from schemas.metrics import memory_bytes  # noqa: E402

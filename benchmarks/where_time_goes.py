@@ -27,7 +27,7 @@ from gateway_agent.builtin import builtin_model  # noqa: E402
 from gateway_agent.healthy_rows import HealthyRows  # noqa: E402
 from gateway_agent.intake import Intake  # noqa: E402
 from gateway_agent.judge import Judge  # noqa: E402
-from gateway_agent.memory import tune_allocator, tune_collector  # noqa: E402
+from gateway_agent.memory import tune_allocator  # noqa: E402
 from gateway_agent.point_monitor import PointMonitor  # noqa: E402
 from gateway_agent.segments import SegmentLog  # noqa: E402
 from gateway_agent.settings import GatewaySettings  # noqa: E402
@@ -35,6 +35,7 @@ from gateway_agent.store import Store  # noqa: E402
 from gateway_agent.stream_order import REMEMBERED  # noqa: E402
 from gateway_agent.worker import Clocks, IngestWorker  # noqa: E402
 from schemas.capture import Capture, CaptureFlag, encode_capture  # noqa: E402
+from schemas.collector import tune_collector  # noqa: E402
 from schemas.fragments import Reassembly  # noqa: E402
 from schemas.link import Received  # noqa: E402
 from schemas.topics import CAPTURE  # noqa: E402
@@ -126,7 +127,7 @@ class GatewayPath:
 
     def messages(self) -> list[Received]:
         """A batch of captures, point after point."""
-        made = []
+        made: list[Received] = []
         for _ in range(BATCH):
             point = self._next_point
             self._next_point = (point + 1) % self.points

@@ -1,26 +1,14 @@
 """This file knows how the C library's memory is to behave in a gateway: few arenas, buffers that are reused.
 
 Captures and workspaces are 16 to 500 kB, just where glibc would map and unmap memory for each of them; keeping them
-on the heap saves the page faults. Two arenas instead of eight per core keep the resident size flat. What is made at
-start stays for good, and Python's collector of cycles need not look at it over and over.
+on the heap saves the page faults. Two arenas instead of eight per core keep the resident size flat.
 """
 
 import ctypes
-import gc
 
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD, _M_ARENA_MAX = -1, -3, -8
 KEEP_BYTES = 8 << 20
 ARENAS = 2
-# Objects made until the collector looks for cycles, and rounds until it looks at older ones. A batch of captures makes
-# some thousand objects and no cycles: at Python's 700 the looking took 6 % of the path.
-COLLECT_EVERY = (20_000, 20, 50)
-
-
-def tune_collector() -> None:
-    """Look for cycles more rarely, and never again at what exists by now."""
-    gc.set_threshold(*COLLECT_EVERY)
-    gc.collect()
-    gc.freeze()
 
 
 def give_back() -> bool:

@@ -26,7 +26,7 @@ from gateway_agent.foreign.mapping import ForeignSensors
 from gateway_agent.healthy_rows import HealthyRows
 from gateway_agent.intake import Intake
 from gateway_agent.judge import Judge
-from gateway_agent.memory import give_back, tune_collector
+from gateway_agent.memory import give_back
 from gateway_agent.meters import MeteredJudge, MeteredStore, Meters
 from gateway_agent.outside import Outside
 from gateway_agent.reinjection import Reinjection
@@ -37,6 +37,7 @@ from gateway_agent.status import compose_status, points_in_turn
 from gateway_agent.stream_order import REMEMBERED
 from gateway_agent.uplink import Uplink
 from gateway_agent.worker import Clocks, IngestWorker
+from schemas.collector import tune_collector
 from schemas.errors import ContractError
 from schemas.fast_link import FastLink
 from schemas.fragments import Reassembly

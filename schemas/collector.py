@@ -1,4 +1,4 @@
-"""This file knows how Python's collector of cycles is to behave in a service that makes thousands of objects at once."""
+"""This file knows how Python looks for cycles in a service that makes thousands of objects at once and no cycles."""
 
 import gc
 

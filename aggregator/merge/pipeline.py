@@ -19,7 +19,7 @@ from aggregator.merge.mean import weighted_mean
 from aggregator.merge.neighbours import krum, multi_krum, nearest_neighbour_mixing
 from aggregator.merge.tolerance import tolerated
 from aggregator.merge.trust import fltrust
-from aggregator.merge.validate import Base, Limits, Rejection, Update, screen, validate
+from aggregator.merge.validate import Base, Limits, Rejection, Update, norm, screen, validate
 
 Deltas = NDArray[np.float64]
 
@@ -31,22 +31,26 @@ UsedRule = Literal["none", ChosenRule]
 Rule = Literal["auto", ChosenRule]
 
 
-def mixed_trimmed_mean(deltas: Deltas, wrong: int) -> Deltas:
-    """Trimmed mean of what nearest neighbours have in common."""
-    return trimmed_mean(nearest_neighbour_mixing(deltas, wrong), wrong)
+Step = Callable[[Deltas, int], Deltas]
+"""From updates (n, P), of which so many may be wrong, to other updates (n, P); the last step to one, (P,)."""
 
 
-CLIPPED_RULES: dict[ClippedRule, Callable[[Deltas, int], Deltas]] = {
-    "median": lambda deltas, _wrong: coordinate_median(deltas),
-    "trimmed_mean": trimmed_mean,
-    "krum": krum,
-    "multi_krum": multi_krum,
-    "geometric_median": lambda deltas, _wrong: geometric_median(deltas),
-    "centred_clipping": lambda deltas, _wrong: centred_clipping(deltas),
-    "mixed": mixed_trimmed_mean,
-    "robust": mixed_trimmed_mean,
+def _whatever_their_number(step: Callable[[Deltas], Deltas]) -> Step:
+    return lambda deltas, _wrong: step(deltas)
+
+
+CLIP, LEVEL = _whatever_their_number(clip_to_median), _whatever_their_number(level_to_median)
+STEPS: dict[ClippedRule, tuple[Step, ...]] = {
+    "median": (CLIP, _whatever_their_number(coordinate_median)),
+    "trimmed_mean": (CLIP, trimmed_mean),
+    "krum": (CLIP, krum),
+    "multi_krum": (CLIP, multi_krum),
+    "geometric_median": (CLIP, _whatever_their_number(geometric_median)),
+    "centred_clipping": (CLIP, _whatever_their_number(centred_clipping)),
+    "mixed": (CLIP, nearest_neighbour_mixing, trimmed_mean),
+    "robust": (LEVEL, nearest_neighbour_mixing, trimmed_mean),
 }
-"""How the clipped updates (n, P) become one, by rule, set for so many wrong ones; those of `robust` are levelled."""
+"""What happens to accepted updates, in this order. The default is `robust`, see docs/proof/robust_rules.md."""
 
 MEDIAN_FROM = 3  # of two, nobody can say which is wrong
 ROBUST_FROM = 7  # below that, one wrong member in five is less than one, and neighbours are too few to mix
@@ -148,13 +152,12 @@ def _calculate(
     if rule == "fltrust":
         assert root is not None  # _choose asks
         return fltrust(deltas, root.astype(np.float64))
-    clipped = clip_to_median(deltas)
-    loud = [
-        update.member
-        for update, before, after in zip(accepted, deltas, clipped, strict=True)
-        if not np.array_equal(before, after)
-    ]
+    lengths = [norm(delta) for delta in deltas]
+    longest = float(np.median(lengths))
+    loud = [update.member for update, length in zip(accepted, lengths, strict=True) if length > longest]
     if loud:
         notes.append(f"shortened to the median norm: {', '.join(loud)}")
-    heard = level_to_median(deltas) if rule == "robust" else clipped
-    return CLIPPED_RULES[rule](heard, tolerated(len(accepted)))
+    wrong = tolerated(len(accepted))
+    for step in STEPS[rule]:
+        deltas = step(deltas, wrong)
+    return deltas

@@ -8,7 +8,7 @@ for _threads in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
 
 import argparse  # noqa: E402
 import time  # noqa: E402
-from collections.abc import Sequence  # noqa: E402
+from collections.abc import Callable, Sequence  # noqa: E402
 from dataclasses import dataclass  # noqa: E402
 from pathlib import Path  # noqa: E402
 from typing import get_args  # noqa: E402
@@ -18,11 +18,38 @@ from aggregator.merge.tolerance import tolerated  # noqa: E402
 from benchmarks.robust_rules.attacks import ATTACKS  # noqa: E402
 from benchmarks.robust_rules.clients import Client, as_the_product_does, recorded, simulated, without_baselines  # noqa: E402
 from benchmarks.robust_rules.federation import Federation  # noqa: E402
+from benchmarks.robust_rules.spectra import drawn  # noqa: E402
 
 RULES: tuple[Rule, ...] = get_args(ChosenRule)
 DEFAULT: Rule = "robust"
 MOST_LOST = {2: 0.03, 4: 0.06}
-ROUNDS = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """Who learns, and how long: until the network is clearly better than untrained."""
+
+    title: str
+    clients: Callable[[argparse.Namespace], list[Client]]
+    rounds: int
+    learning_rate: float
+
+
+SETTINGS = {
+    "product": Setting(
+        "Simulated machines, as the product sees them",
+        lambda options: as_the_product_does(simulated(options.seed)), 8, 3e-3,
+    ),
+    "bare": Setting(
+        "Simulated machines, without baselines of their own",
+        lambda options: without_baselines(simulated(options.seed)), 8, 3e-3,
+    ),
+    "unlike": Setting("Drawn spectra of machines as unlike as can be", lambda options: drawn(options.seed), 12, 5e-3),
+    "recorded": Setting(
+        "Recorded machines, as the product sees them",
+        lambda options: as_the_product_does(recorded(options.folder)), 8, 3e-3,
+    ),
+}  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,12 +89,13 @@ def measure(federation: Federation, rules: Sequence[Rule]) -> dict[int, list[Row
     return rows
 
 
-def report(title: str, clients: Sequence[Client], rules: Sequence[Rule], seed: int) -> list[str]:
-    """Measure one set of clients and say it as Markdown."""
+def report(setting: Setting, options: argparse.Namespace) -> list[str]:
+    """Measure in one setting and say it as Markdown."""
     began_s = time.process_time()
-    federation = Federation(clients, seed=seed, rounds=ROUNDS)
-    lines = [f"## {title}", ""]
-    for count, rows in measure(federation, rules).items():
+    clients = setting.clients(options)
+    federation = Federation(clients, seed=options.seed, rounds=setting.rounds, learning_rate=setting.learning_rate)
+    lines = [f"## {setting.title}", ""]
+    for count, rows in measure(federation, options.rules).items():
         wrong = federation.attackers(count)
         untrained = federation.auroc(federation.first, wrong)
         lines += [
@@ -96,19 +124,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--out", type=Path, help="a Markdown file for the tables")
     parser.add_argument("--seed", type=int, default=0, help="of everything drawn")
     parser.add_argument("--rules", nargs="+", choices=RULES, default=RULES, help="measure only these")
+    parser.add_argument("--settings", nargs="+", choices=SETTINGS, default=list(SETTINGS), help="measure only these")
     options = parser.parse_args(arguments)
-    machines = simulated(options.seed)
-    settings = {
-        "Simulated machines, as the product sees them": as_the_product_does(machines),
-        "Simulated machines, without baselines of their own": without_baselines(machines),
-    }
-    if options.folder is not None:
-        settings["Recorded machines, as the product sees them"] = as_the_product_does(recorded(options.folder))
-    lines = [
-        line for title, clients in settings.items() for line in report(title, clients, options.rules, options.seed)
-    ]
-    if options.folder is None:
-        lines.append("NO FOLDER OF RECORDINGS GIVEN: real machines are not measured here.")
+    lines: list[str] = []
+    for name in options.settings:
+        if name == "recorded" and options.folder is None:
+            lines.append("NO FOLDER OF RECORDINGS GIVEN: real machines are not measured here.")
+        else:
+            lines += report(SETTINGS[name], options)
     text = "\n".join(lines).rstrip() + "\n"
     print(text)
     if options.out is not None:

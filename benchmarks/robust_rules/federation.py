@@ -18,7 +18,7 @@ from gateway_agent.training import train
 from schemas.signing import Signer
 
 FAMILY = DenseAutoencoder(48)
-STEPS, LEARNING_RATE = 16, 3e-3
+STEPS = 16
 ROOT_ROWS = 12  # of each machine, for the rule that compares with rows of the server's own
 NO_IDEA = 0.5
 
@@ -32,15 +32,17 @@ class Federation:
         clients: Who takes part.
         seed: Of the first parameters, of shuffling, of noise.
         rounds: How many.
+        learning_rate: Of each client's `STEPS` steps a round.
 
     Attributes:
         first: Parameters before the first round.
     """
 
-    def __init__(self, clients: Sequence[Client], *, seed: int, rounds: int) -> None:
+    def __init__(self, clients: Sequence[Client], *, seed: int, rounds: int, learning_rate: float) -> None:
         self._clients = clients
         self._seed = seed
         self._rounds = rounds
+        self._learning_rate = learning_rate
         slot = ModelSlot()
         base = first_release(BUILT / "dense_autoencoder_48", Signer.generate(), created_at_us=0, seed=seed)
         slot.load(base)
@@ -92,7 +94,14 @@ class Federation:
 
     def _train(self, theta: Parameters, rows: Rows, seed: int) -> Parameters:
         return train(
-            theta, rows, self._step, steps=STEPS, learning_rate=LEARNING_RATE, proximal=0.0, seed=seed, min_rows=10
+            theta,
+            rows,
+            self._step,
+            steps=STEPS,
+            learning_rate=self._learning_rate,
+            proximal=0.0,
+            seed=seed,
+            min_rows=10,
         ).delta
 
 

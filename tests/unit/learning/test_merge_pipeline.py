@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from aggregator.merge.pipeline import CLIPPED_RULES, ChosenRule, ClippedRule, MergeOutcome, merge
+from aggregator.merge.pipeline import STEPS, ChosenRule, ClippedRule, MergeOutcome, merge
 from aggregator.merge.validate import Base, Limits, Update
 
 SIZE = 6
@@ -112,7 +112,7 @@ def test_without_rows_of_the_servers_own_members_are_not_compared_with_them_and_
     assert merge(updates(7), BASE, "fltrust", root=ROOT).rule_used == "fltrust"
 
 
-@pytest.mark.parametrize("rule", CLIPPED_RULES)
+@pytest.mark.parametrize("rule", STEPS)
 def test_a_rule_asked_for_falls_back_to_the_mean_where_it_means_nothing(rule: ClippedRule) -> None:
     assert merge(updates(2), BASE, rule).rule_used == "mean"
     assert merge(updates(7), BASE, rule).rule_used == rule
