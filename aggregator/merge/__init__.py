@@ -10,6 +10,6 @@ validate -> screen -> clip or level -> rule -> accept, put in order by `pipeline
 | krum, multi_krum | neighbours | `wrong` | the same |
 | geometric_median | centres | fewer than half | - |
 | centred_clipping | centres | fewer than half, from a start near the honest | - |
-| mixed, robust: mixing, then trimmed mean | neighbours, coordinates | `wrong` | the same |
+| robust, levelled: mixing, then trimmed mean | neighbours, coordinates | `wrong` | the same |
 | fltrust | trust | any number, with healthy rows of the server's own | - |
 """

@@ -14,8 +14,8 @@ def clip_to_median(deltas: Deltas) -> Deltas:
 def level_to_median(deltas: Deltas) -> Deltas:
     """Give updates (n, P) the median norm; directions stay, and an update of length 0 stays as it is.
 
-    No voice is louder than another, and where honest members differ in length none is drowned by wrong ones of just
-    the length that clipping leaves. Measured against clipping in docs/proof/robust_rules.md.
+    No voice is louder than another. Measured against clipping in docs/proof/robust_rules.md: no better where the
+    product's own trainer made the updates.
 
     References:
         Cao et al. (2021), arXiv:2012.13995, section 4.2, for equal lengths; there the server's own update says which.

@@ -24,7 +24,7 @@ from aggregator.merge.validate import Base, Limits, Rejection, Update, norm, scr
 Deltas = NDArray[np.float64]
 
 ClippedRule = Literal[
-    "median", "trimmed_mean", "krum", "multi_krum", "geometric_median", "centred_clipping", "mixed", "robust"
+    "median", "trimmed_mean", "krum", "multi_krum", "geometric_median", "centred_clipping", "robust", "levelled"
 ]  # fmt: skip
 ChosenRule = Literal["mean", "fltrust", ClippedRule]
 UsedRule = Literal["none", ChosenRule]
@@ -47,8 +47,8 @@ STEPS: dict[ClippedRule, tuple[Step, ...]] = {
     "multi_krum": (CLIP, multi_krum),
     "geometric_median": (CLIP, _whatever_their_number(geometric_median)),
     "centred_clipping": (CLIP, _whatever_their_number(centred_clipping)),
-    "mixed": (CLIP, nearest_neighbour_mixing, trimmed_mean),
-    "robust": (LEVEL, nearest_neighbour_mixing, trimmed_mean),
+    "robust": (CLIP, nearest_neighbour_mixing, trimmed_mean),
+    "levelled": (LEVEL, nearest_neighbour_mixing, trimmed_mean),
 }
 """What happens to accepted updates, in this order. The default is `robust`, see docs/proof/robust_rules.md."""
 
@@ -90,7 +90,7 @@ def merge(
     Args:
         updates: As they came; one a member.
         base: What they should have started from.
-        rule: `auto` is level, mixing and trimmed mean from 7 updates on, clip and median from 3, else the mean.
+        rule: `auto` is clip, mixing and trimmed mean from 7 updates on, clip and median from 3, else the mean.
         limits: What one update may be.
         root: What the server learnt on healthy rows of its own, shape (P,), for `fltrust`; without it `auto` is used.
     """

@@ -1,5 +1,6 @@
 """This file knows twenty gateways with healthy and faulty rows, simulated or recorded, as the product sees them."""
 
+import functools
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -66,8 +67,12 @@ def as_the_product_does(machines: Sequence[Machine]) -> list[Client]:
     for machine in machines:
         expected = expected_variance(Variation().prior(*machine.layout), *machine.layout)
         baseline = Baseline.learn(machine.trained, expected)
-        clients.append(_client(machine, lambda features, own=baseline: model_rows(own.standardise(features))))
+        clients.append(_client(machine, functools.partial(_distances, baseline)))
     return clients
+
+
+def _distances(baseline: Baseline, features: Features) -> Rows:
+    return model_rows(baseline.standardise(features))
 
 
 def without_baselines(machines: Sequence[Machine]) -> list[Client]:
@@ -124,7 +129,7 @@ def _simulated(number: int, seed: int) -> Machine:
         "points": [{"position": "de", "samples": SAMPLES, "sample_rate_hz": RATE_HZ, "interval_s": 60.0}],
     }  # fmt: skip
     healthy = _captures(machine, range(TRAINED + TESTED), seed)
-    faults = {}
+    faults: dict[str, Features] = {}
     for fault, severity in FAULTS.items():
         life = {"kind": fault, "onset_s": 0.0, "duration_s": 1.0, "end_severity": severity}
         start = TRAINED + TESTED + FAULTY * len(faults)

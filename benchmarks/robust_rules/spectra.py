@@ -38,7 +38,7 @@ def drawn(seed: int) -> list[Client]:
     middle, spread = np.concatenate(trained).mean(axis=0), np.concatenate(trained).std(axis=0)
 
     def rows(spectra: Spectra) -> Rows:
-        return ((spectra - middle) / spread).astype(np.float32)
+        return np.asarray((spectra - middle) / spread, np.float32)
 
     clients = []
     for machine, healthy in zip(machines, trained, strict=True):
