@@ -37,7 +37,6 @@ NO_DECODERS = {
     "aggregator.registry.first_release": "writes",
     "aggregator.registry.next_release": "writes",
     "aggregator.registry.Registry.publish": "writes",
-    "aggregator.foundry.golden.from_bytes": "reads what the foundry has built on the same machine",
 }
 """Functions that take bytes and may raise, and yet read nothing from outside."""
 
