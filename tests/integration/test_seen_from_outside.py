@@ -117,9 +117,9 @@ def same_truth(figures: tuple[Figure, ...], prefix: str, metrics: Samples, told:
 def test_metrics_of_gateway_and_site_say_what_their_status_says(path: DataPath, broker: BrokerServer) -> None:
     gateway_web, site_web = observe(path.settings()), observe(path.site_settings)
     with path.running(), path.sensor(rate_a_s=100.0) as sensor, linked(broker.settings_for("gw-2"), "x") as (link, _):
+        sensor.wait_acknowledged(12)  # from here on the gateway listens; poison is sent once
         for payload in (b"poison", b"UC\x09 of another version", b"poison"):
             publish(link, "pump-07", payload)
-        sensor.wait_acknowledged(12)
         sensor.wait_all_acknowledged()
         within("the poison is counted", lambda: sum(path.dead_letters().values()) == 3)
         path.wait_drained()
