@@ -23,6 +23,7 @@ lock aggregator aggregator
 lock dashboard dashboard
 lock sim sim
 lock all gateway aggregator dashboard sim dev
+lock simulation gateway aggregator simulation
 lock foundry gateway aggregator dashboard sim dev foundry
 sed -n 's/^requires = \["\(.*\)"\]$/\1/p' pyproject.toml > locks/.build.in
 compile build locks/.build.in
