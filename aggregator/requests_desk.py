@@ -5,9 +5,8 @@ commands, repeated until each has answered; the answer comes back as a record an
 """
 
 import logging
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any, Literal
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import sqlalchemy as sa
 from pydantic import ValidationError
@@ -17,12 +16,13 @@ from aggregator import cases
 from aggregator.case_book import numbered_case, open_case, write_case
 from aggregator.cases import Case, Outcome
 from aggregator.database import writing
+from aggregator.desk_answers import Decision, Handler, RequestRefused
 from aggregator.settings import DeskSettings
 from schemas.errors import SignatureRejected
 from schemas.logs import event
 from schemas.messages import Command, CommandResult, encode
 from schemas.names import machine_of
-from schemas.requests import ALLOWED, REQUEST_TOPIC, Request
+from schemas.requests import ALLOWED, REQUEST_TOPIC, Action, Request
 from schemas.signing import KeyRing, Signer
 from schemas.site_tables import audit, gateway, point, request
 from schemas.topics import COMMAND
@@ -30,20 +30,6 @@ from schemas.topics import COMMAND
 log = logging.getLogger(__name__)
 
 AT_ONCE = 50  # requests of one poll; people are slow, the rest waits half a second
-CommandAction = Literal["acknowledge", "maintenance", "label", "request_evidence"]
-
-
-class RequestRefused(Exception):
-    """A request that is not carried out; the message is the answer."""
-
-
-@dataclass(frozen=True, slots=True)
-class Decision:
-    """What a request comes to: words for the person, a command for each of some points."""
-
-    answer: str
-    action: CommandAction | None = None
-    points: tuple[str, ...] = ()
 
 
 class RequestsDesk:
@@ -61,6 +47,7 @@ class RequestsDesk:
         now_us: Callable[[], int],
         now_s: Callable[[], float],
         new_id: Callable[[], str],
+        handlers: Mapping[Action, Handler] | None = None,
     ) -> None:
         self._engine = engine
         self._site = site
@@ -71,6 +58,7 @@ class RequestsDesk:
         self._now_us = now_us
         self._now_s = now_s
         self._new_id = new_id
+        self._handlers = dict(handlers or {})
         self._sent_at_s: dict[str, float] = {}
 
     def step(self) -> None:
@@ -130,31 +118,37 @@ class RequestsDesk:
 
     def _decide(self, connection: Connection, asked: Request) -> Decision:
         now_us = self._now_us()
+        handler = self._handlers.get(asked.action)
+        if handler is not None:
+            return handler(connection, asked, now_us)
+        machine = asked.machine
+        if machine is None:
+            raise RequestRefused(f"{asked.action} needs the name of a machine")
         if asked.action == "request_evidence":
-            return Decision("asked for spectra", "request_evidence", _points(connection, asked))
+            return Decision("asked for spectra", "request_evidence", _points(connection, machine, asked.point))
         if asked.action == "maintenance":
-            points = _points(connection, asked)
-            found = open_case(connection, asked.machine)
+            points = _points(connection, machine, asked.point)
+            found = open_case(connection, machine)
             if found is not None:
                 write_case(connection, found[0], cases.on_maintenance(found[1], asked.actor, asked.note), now_us=now_us)
             return Decision("points learn anew", "maintenance", points)
-        case_id, case = self._case(connection, asked)
+        case_id, case = self._case(connection, asked, machine)
         outcome, decision = _decide_on_case(case, asked)
         write_case(connection, case_id, outcome, now_us=now_us)
         return decision
 
     @staticmethod
-    def _case(connection: Connection, asked: Request) -> tuple[int, Case]:
+    def _case(connection: Connection, asked: Request, machine: str) -> tuple[int, Case]:
         if asked.case_id is not None:
             case = numbered_case(connection, asked.case_id)
-            if case is None or case.machine != asked.machine:
-                raise RequestRefused(f"machine {asked.machine} has no case {asked.case_id}")
+            if case is None or case.machine != machine:
+                raise RequestRefused(f"machine {machine} has no case {asked.case_id}")
             if case.state == "closed" and asked.action in {"acknowledge", "close"}:
                 raise RequestRefused(f"case {asked.case_id} is closed already")
             return asked.case_id, case
-        found = open_case(connection, asked.machine)
+        found = open_case(connection, machine)
         if found is None:
-            raise RequestRefused(f"machine {asked.machine} has no open case")
+            raise RequestRefused(f"machine {machine} has no open case")
         return found
 
     def _commands(self, connection: Connection, asked: Request, decision: Decision) -> list[dict[str, Any]]:
@@ -259,16 +253,14 @@ def _decide_on_case(case: Case, asked: Request) -> tuple[Outcome, Decision]:
     return cases.on_label(case, asked.actor, asked.label, asked.note), Decision("labelled", "label", labelled)
 
 
-def _points(connection: Connection, asked: Request) -> tuple[str, ...]:
+def _points(connection: Connection, machine: str, only: str | None) -> tuple[str, ...]:
     known = tuple(
-        connection.execute(
-            sa.select(point.c.point).where(point.c.machine == asked.machine).order_by(point.c.point)
-        ).scalars()
+        connection.execute(sa.select(point.c.point).where(point.c.machine == machine).order_by(point.c.point)).scalars()
     )
-    if asked.point is not None:
-        known = tuple(name for name in known if name == asked.point)
+    if only is not None:
+        known = tuple(name for name in known if name == only)
     if not known:
-        raise RequestRefused(f"no point {asked.point or f'of machine {asked.machine}'} is known")
+        raise RequestRefused(f"no point {only or f'of machine {machine}'} is known")
     return known
 
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Protocol
 import sqlalchemy as sa
 from sqlalchemy.engine import Engine
 
+from aggregator import desk_people, desk_rollout, desk_work
 from aggregator.database import may_pass, open_current
 from aggregator.errors import PartFailed
 from aggregator.historian import Historian
@@ -164,6 +165,7 @@ class Service:
             now_us=now_us,
             now_s=time.monotonic,
             new_id=lambda: secrets.token_hex(16),
+            handlers={**desk_people.HANDLERS, **desk_work.HANDLERS, **desk_rollout.HANDLERS},
         )
         self._historian, self._recorder = historian, recorder
         self.parts["historian"] = recorder

@@ -13,7 +13,7 @@ from dashboard.errors import DatabaseUnavailable, ProblemKind
 from schemas.database import open_database
 from schemas.site_tables import machine
 
-VERSIONS_READ = ("v0002",)
+VERSIONS_READ = ("v0003",)
 """Versions of the site's database whose tables these pages understand."""
 
 PATIENCE_MS = 700  # a page that waits longer for a lock says so instead

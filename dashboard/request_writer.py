@@ -14,7 +14,7 @@ from dashboard.access import Visitor
 from dashboard.errors import RequestNotWritten
 from schemas.database import open_database
 from schemas.errors import SignatureRejected
-from schemas.requests import REQUEST_TOPIC, Action, Request
+from schemas.requests import REQUEST_TOPIC, Action, Request, Values
 from schemas.signing import AllowedKey, KeyRing, Signer
 from schemas.site_tables import request
 
@@ -51,12 +51,13 @@ class RequestWriter:
         self,
         action: Action,
         visitor: Visitor,
-        machine: str,
+        machine: str | None = None,
         *,
         case_id: int | None = None,
         point: str | None = None,
         note: str = "",
         label: str = "",
+        values: Values | None = None,
     ) -> str:
         """Write one request.
 
@@ -78,6 +79,7 @@ class RequestWriter:
                 case_id=case_id,
                 note=note,
                 label=label,
+                values=values or {},
                 asked_at_us=now_us,
             )
         except ValidationError as error:

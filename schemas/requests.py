@@ -12,20 +12,57 @@ from schemas.names import Name, PointId
 
 REQUEST_TOPIC = "request"
 Role = Literal["viewer", "technician", "analyst", "engineer", "admin"]
-Action = Literal["acknowledge", "note", "maintenance", "label", "request_evidence", "close"]
+CaseAction = Literal["acknowledge", "note", "maintenance", "label", "request_evidence", "close"]
+WorkAction = Literal["shelve", "unshelve", "work_order", "test_notification", "set_routes", "set_assets", "set_limits"]
+PeopleAction = Literal["create_first_admin", "create_person", "set_person", "set_password", "remove_person"]
+RolloutAction = Literal["roll_back_release", "promote_release", "pause_rollout", "resume_rollout"]
+Action = Literal[CaseAction, WorkAction, PeopleAction, RolloutAction]
+
+MAX_VALUES_BYTES = 1 << 20  # of a request, as JSON: a table of assets of a large plant fits
+
+_HANDS: frozenset[Role] = frozenset({"technician", "analyst", "engineer", "admin"})
+_EXPERTS: frozenset[Role] = frozenset({"analyst", "engineer", "admin"})
+_ENGINEERS: frozenset[Role] = frozenset({"engineer", "admin"})
+_ADMINS: frozenset[Role] = frozenset({"admin"})
+_ANYBODY: frozenset[Role] = frozenset({"viewer", *_HANDS})
 
 ALLOWED: dict[Action, frozenset[Role]] = {
-    "acknowledge": frozenset({"technician", "analyst", "engineer", "admin"}),
-    "note": frozenset({"technician", "analyst", "engineer", "admin"}),
-    "request_evidence": frozenset({"technician", "analyst", "engineer", "admin"}),
-    "maintenance": frozenset({"technician", "analyst", "engineer", "admin"}),
-    "label": frozenset({"analyst", "engineer", "admin"}),
-    "close": frozenset({"analyst", "engineer", "admin"}),
+    "acknowledge": _HANDS,
+    "note": _HANDS,
+    "request_evidence": _HANDS,
+    "maintenance": _HANDS,
+    "label": _EXPERTS,
+    "close": _EXPERTS,
+    "shelve": _HANDS,
+    "unshelve": _HANDS,
+    "work_order": _HANDS,
+    "test_notification": _ENGINEERS,
+    "set_routes": _ENGINEERS,
+    "set_assets": _ENGINEERS,
+    "set_limits": _ENGINEERS,
+    "create_first_admin": _ADMINS,
+    "create_person": _ADMINS,
+    "set_person": _ADMINS,
+    "set_password": _ANYBODY,
+    "remove_person": _ADMINS,
+    "roll_back_release": _ENGINEERS,
+    "promote_release": _ENGINEERS,
+    "pause_rollout": _ENGINEERS,
+    "resume_rollout": _ENGINEERS,
 }
+
+Value = str | int | float | bool | None
+Values = dict[str, Value | list[dict[str, Value]]]
+"""What an action needs beyond the fields that all share: names to single values, or to the rows of a table."""
 
 
 class Request(BaseModel):
-    """What one person asked for, once."""
+    """What one person asked for, once.
+
+    Attributes:
+        machine: What it is about; None for actions about the plant as a whole.
+        values: See `Values`; each action's own module checks them.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -34,9 +71,10 @@ class Request(BaseModel):
     action: Action
     actor: Annotated[str, Field(min_length=1, max_length=64)]
     role: Role
-    machine: Name
+    machine: Name | None = None
     point: PointId | None = None
     case_id: int | None = None
     note: Annotated[str, Field(max_length=2000)] = ""
     label: Annotated[str, Field(max_length=32)] = ""
+    values: Values = {}
     asked_at_us: int

@@ -61,7 +61,7 @@ from vibration.iso_zones import Nameplate as ZonePlate
 FloatArray = NDArray[np.floating[Any]]
 
 NOW_US = 1_790_000_000_000_000
-VERSION = "v0002"
+VERSION = "v0003"
 INTERVAL_S = 600.0
 DAY_US = 86_400_000_000
 BOOT = 7

@@ -68,7 +68,7 @@ def test_status_without_a_database_says_how_to_get_one(settings: Path, capsys: p
 
 def test_migrated_database_has_a_status(settings: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run("migrate", "--settings", settings) == 0
-    assert "v0002" in last_line(capsys)
+    assert "v0003" in last_line(capsys)
     assert run("status", "--json", "--settings", settings) == 0
     assert json.loads(capsys.readouterr().out)["cases"] == {"open": 0}
     assert run("status", "--settings", settings) == 0
