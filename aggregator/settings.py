@@ -2,6 +2,7 @@
 
 from pathlib import Path
 from typing import Literal, Self
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pydantic import Field, model_validator
 
@@ -25,9 +26,49 @@ class LearningSettings(Settings):
     steps: int = Field(default=60, ge=1, le=10_000, description="Training steps a member does in a round.")
     learning_rate: float = Field(default=1e-3, gt=0.0, le=0.1)
     proximal: float = Field(default=0.01, ge=0.0, le=10.0, description="Pull back to the release's parameters.")
+    max_staleness: int = Field(
+        default=4, ge=0, le=40, description="An update learnt on a release so many versions back still counts, less."
+    )
+    upward: Literal["asynchronous", "synchronous"] = Field(
+        default="asynchronous",
+        description="Sites offer what they have learnt, or the enterprise asks and waits; the same at both.",
+    )
+    buffer_sites: int = Field(
+        default=3,
+        ge=1,
+        le=1000,
+        description="An enterprise merges once so many sites have offered, or all there, or after a round_interval.",
+    )
+    participants: Literal["auto", "all", "chosen"] = Field(
+        default="auto",
+        description="Ask all members, or choose by what they can and have contributed; auto: choose_from.",
+    )
+    choose_from: int = Field(default=30, ge=2, le=10_000, description="With auto, fewer members are all asked.")
+    places: int = Field(default=20, ge=3, le=10_000, description="Members asked in a round, where they are chosen.")
     first_release: Path | None = Field(
         default=None, description="A folder of `aggregator fit` to start from; else the one gateways came with."
     )
+
+
+class RolloutSettings(Settings):
+    """How a new release goes out to the gateways of a site, stage by stage."""
+
+    staged: bool = Field(default=True, description="Else every release goes to every gateway at once, untried.")
+    canaries: int = Field(default=1, ge=1, le=1000, description="Gateways that go first; at most half, but one.")
+    shadow_s: float = Field(default=3600.0, ge=0.0, description="Scored beside the one in use at least so long.")
+    shadow_windows: int = Field(default=200, ge=0, description="And on at least so many captures of the canaries.")
+    canary_s: float = Field(default=3600.0, ge=0.0, description="In use on the canaries at least so long.")
+    shares: tuple[float, ...] = Field(default=(0.25,), max_length=8, description="Of the gateways, in steps.")
+    share_s: float = Field(default=3600.0, ge=0.0, description="At least so long at each step, and watched at the end.")
+    answer_s: float = Field(default=120.0, ge=0.0, description="How long gateways may take to judge a candidate.")
+    most_auroc_loss: float = Field(default=0.01, ge=0.0, le=1.0, description="On synthetic faults.")
+    most_loss_rise: float = Field(default=1.05, ge=1.0, le=10.0, description="Factor, on healthy captures held back.")
+
+    @model_validator(mode="after")
+    def _shares_are_shares(self) -> Self:
+        if not all(0.0 < share < 1.0 for share in self.shares):
+            raise ValueError(f"shares {self.shares} found, each between 0 and 1 allowed; everywhere comes by itself")
+        return self
 
 
 class UplinkSettings(Settings):
@@ -35,6 +76,12 @@ class UplinkSettings(Settings):
 
     enterprise: Name
     broker: BrokerSettings
+    repeat_s: float = Field(
+        default=30.0,
+        ge=0.2,
+        le=900.0,
+        description="Until an offer that was not acknowledged is sent again; it doubles.",
+    )
 
 
 class BrokerServerSettings(Settings):
@@ -81,6 +128,56 @@ class DeskSettings(Settings):
     patience_s: float = Field(default=7 * 86400.0, ge=1.0, description="After that an unanswered request is refused.")
 
 
+class ChannelSettings(Settings):
+    """A way to tell somebody, by the name that routes use: mail, chat, text message, whatever apprise knows."""
+
+    name: Name
+    url_file: Path = Field(description="One line, an address as apprise writes it; it may hold passwords.")
+
+
+class WebhookSettings(Settings):
+    """A program that is told of work orders, and of cases by routes that name it; bodies are signed."""
+
+    name: Name
+    url_file: Path = Field(description="One line, https://...; http:// only to this machine.")
+    secret_file: Path = Field(description="One line; the key of the signature (HMAC-SHA256).")
+    allow_plaintext: bool = Field(default=False, description="Accept http:// to other machines.")
+
+
+class NotificationSettings(Settings):
+    """How people and programs are told; who is told of what is decided on the settings page."""
+
+    language: Literal["en", "de"] = "en"
+    zone: str = Field(default="UTC", description="Time zone of the plant, for times in messages.")
+    dashboard_address: str = Field(
+        default="", pattern=r"^(https?://[^\s]+)?$", description="What links in messages begin with; none when empty."
+    )
+    channels: tuple[ChannelSettings, ...] = ()
+    webhooks: tuple[WebhookSettings, ...] = ()
+    at_most: int = Field(default=10, ge=2, le=1000, description="Notices to one channel within `within_s`.")
+    within_s: float = Field(default=600.0, ge=1.0, le=86400.0)
+    timeout_s: float = Field(default=10.0, ge=0.5, le=120.0)
+    retry_s: float = Field(default=10.0, ge=0.05, le=3600.0, description="After the first failure; doubles each time.")
+    retry_longest_s: float = Field(default=3600.0, ge=0.05, le=86400.0)
+    give_up_after_s: float = Field(
+        default=2 * 86400.0, ge=1.0, description="Then a delivery is dead, and shown as such."
+    )
+    keep_days: float = Field(default=90.0, gt=0.0, le=3660.0, description="Deliveries that are done leave after this.")
+    poll_s: float = Field(default=1.0, ge=0.05, le=60.0)
+
+    @model_validator(mode="after")
+    def _distinct(self) -> Self:
+        names = [*(one.name for one in self.channels), *(one.name for one in self.webhooks)]
+        twice = sorted({name for name in names if names.count(name) > 1})
+        if twice:
+            raise ValueError(f"channels {twice} are listed twice; webhooks share their names")
+        try:
+            ZoneInfo(self.zone)
+        except (ZoneInfoNotFoundError, ValueError, OSError) as error:
+            raise ValueError(f"zone {self.zone!r} found, one such as Europe/Berlin expected") from error
+        return self
+
+
 class AggregatorSettings(Settings):
     """All settings of one aggregator."""
 
@@ -93,9 +190,11 @@ class AggregatorSettings(Settings):
     keys_file: Path = Path("keys.toml")
     broker_server: BrokerServerSettings = BrokerServerSettings()
     learning: LearningSettings = LearningSettings()
+    rollout: RolloutSettings = RolloutSettings()
     uplink: UplinkSettings | None = None
     historian: HistorianSettings = HistorianSettings()
     desk: DeskSettings = DeskSettings()
+    notifications: NotificationSettings = NotificationSettings()
     observe: ObserveSettings = ObserveSettings()
     offline_after_s: float = Field(default=60.0, ge=1.0, description="Silence until a gateway counts as away.")
     log_level: str = Field(default="INFO", pattern="^(DEBUG|INFO|WARNING|ERROR)$")

@@ -4,7 +4,7 @@ The dashboard writes one sealed row into the table `request`; the aggregator ope
 allows, and carries it out. The dashboard changes nothing by itself.
 """
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -13,10 +13,25 @@ from schemas.names import Name, PointId
 REQUEST_TOPIC = "request"
 Role = Literal["viewer", "technician", "analyst", "engineer", "admin"]
 CaseAction = Literal["acknowledge", "note", "maintenance", "label", "request_evidence", "close"]
-WorkAction = Literal["shelve", "unshelve", "work_order", "test_notification", "set_routes", "set_assets", "set_limits"]
-PeopleAction = Literal["create_first_admin", "create_person", "set_person", "set_password", "remove_person"]
+WorkAction = Literal[
+    "shelve", "unshelve", "work_order", "test_notification", "set_routes", "set_assets", "set_limits", "set_bearings"
+]  # fmt: skip
+PeopleAction = Literal[
+    "create_first_admin",
+    "create_person",
+    "set_person",
+    "set_password",
+    "remove_person",
+    "sign_in",
+    "sign_out_everywhere",
+    "create_token",
+    "remove_token",
+]
 RolloutAction = Literal["roll_back_release", "promote_release", "pause_rollout", "resume_rollout"]
 Action = Literal[CaseAction, WorkAction, PeopleAction, RolloutAction]
+
+ROLES: tuple[Role, ...] = get_args(Role)
+"""From the one that may least to the one that may most; each may all that those before it may."""
 
 MAX_VALUES_BYTES = 1 << 20  # of a request, as JSON: a table of assets of a large plant fits
 
@@ -40,11 +55,16 @@ ALLOWED: dict[Action, frozenset[Role]] = {
     "set_routes": _ENGINEERS,
     "set_assets": _ENGINEERS,
     "set_limits": _ENGINEERS,
+    "set_bearings": _ENGINEERS,
     "create_first_admin": _ADMINS,
     "create_person": _ADMINS,
     "set_person": _ADMINS,
     "set_password": _ANYBODY,
     "remove_person": _ADMINS,
+    "sign_in": _ANYBODY,
+    "sign_out_everywhere": _ANYBODY,
+    "create_token": _ANYBODY,
+    "remove_token": _ANYBODY,
     "roll_back_release": _ENGINEERS,
     "promote_release": _ENGINEERS,
     "pause_rollout": _ENGINEERS,
@@ -62,6 +82,7 @@ class Request(BaseModel):
     Attributes:
         machine: What it is about; None for actions about the plant as a whole.
         values: See `Values`; each action's own module checks them.
+        came_from: The address of the browser or program, as far as the dashboard can see it.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -77,4 +98,10 @@ class Request(BaseModel):
     note: Annotated[str, Field(max_length=2000)] = ""
     label: Annotated[str, Field(max_length=32)] = ""
     values: Values = {}
+    came_from: Annotated[str, Field(max_length=64)] = ""
     asked_at_us: int
+
+
+def evidence_reason(actor: str, note: str) -> str:
+    """What a gateway writes on evidence that somebody asked for; by it the page knows that it has come."""
+    return f"asked for by {actor}: {note or 'no reason given'}"
