@@ -4,6 +4,7 @@ A release goes live only after its graphs have been inspected, its golden vector
 done; until then, and when anything fails, the model before it goes on scoring. The exchange is one assignment.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,72 +13,120 @@ import onnxruntime as ort
 from numpy.typing import NDArray
 
 from gateway_agent.prognosis_lives import LivesKnowledge
+from gateway_agent.training import NOTHING_OWN, OwnParameters, TrainingRefused, try_once
 from schemas.errors import RejectedInput, ReleaseRejected, TensorsRejected
 from schemas.feature_layout import FEATURE_LAYOUT
 from schemas.lives import read_lives_file
 from schemas.model_errors import ModelError
 from schemas.onnx_inspect import ModelFacts, check_model
-from schemas.release import GOLDEN_TOLERANCE, LIVES, SCORE, TRAIN_STEP, VARIATION, Release
+from schemas.parameter_levels import ParameterLevels
+from schemas.release import (
+    GOLDEN_TOLERANCE,
+    LIVES,
+    PARAMETERS,
+    SCORE,
+    SPEC,
+    TEACHER,
+    TRAIN_STEP,
+    VARIATION,
+    Release,
+)
+from schemas.training_graph import TrainingGraph, check_roles, read_training_graph
 from schemas.variation import Variation
 from vibration.features import MODEL_FEATURES
 
 INPUTS = MODEL_FEATURES.stop - MODEL_FEATURES.start
 GOLDEN_FLOOR = 1e-6  # absolute part of the tolerance: scores are mean squares of about 1
 SCORE_INPUTS, SCORE_OUTPUTS = {"x", "theta"}, ["score", "reconstruction"]
-STEP_INPUTS = ("theta", "m", "v", "t", "anchor", "lr", "mu", "x", "weight")
-STEP_OUTPUTS = 5
 
 Rows = NDArray[np.float32]
 
 
 class TrainStep:
-    """One step of Adam with a pull to the anchor, as the graph of a release.
+    """One step of learning, as the graph of a release, and what of the release it needs beside it.
 
     Attributes:
-        batch: Rows the graph takes at once; fewer are filled up with weight 0.
+        graph: What goes in and comes out.
+        levels: Which parameters are merged where.
+        teacher: Parameters to learn from, shape (P,).
     """
 
-    def __init__(self, model: bytes, batch: int) -> None:
+    def __init__(self, model: bytes, graph: TrainingGraph, levels: ParameterLevels, teacher: Rows, score: Any) -> None:
         self._session = _open_session(model, TRAIN_STEP)
-        self.batch = batch
+        self._score = score
+        self.graph = graph
+        self.levels = levels
+        self.teacher = teacher
 
-    def __call__(
-        self, theta: Rows, m: Rows, v: Rows, t: Rows, *, anchor: Rows, lr: float, mu: float, x: Rows, weight: Rows
-    ) -> tuple[Rows, Rows, Rows, Rows, float]:
-        """Return theta', m', v', t' and the weighted mean score of `x` before the step.
+    def __call__(self, feed: Mapping[str, Rows]) -> dict[str, Rows]:
+        """Run the graph once: inputs by name to outputs by name."""
+        return dict(zip(self.graph.outputs, self._session.run(self.graph.outputs, feed), strict=True))
 
-        Args:
-            theta: Parameters, shape (P,).
-            m: First moment, shape (P,).
-            v: Second moment, shape (P,).
-            t: Steps done, shape ().
-            anchor: Where the pull goes, shape (P,).
-            lr: Step size.
-            mu: Weight of the pull.
-            x: Rows, shape (batch, F), filled up.
-            weight: Weight of each row, shape (batch,); 0 for filling.
-        """
-        sizes = {"lr": np.asarray(lr, np.float32), "mu": np.asarray(mu, np.float32)}
-        feed = {"theta": theta, "m": m, "v": v, "t": t, "anchor": anchor, "x": x, "weight": weight, **sizes}
-        theta, m, v, t, loss = self._session.run(None, feed)
-        return theta, m, v, t, float(loss)
+    def score(self, theta: Rows, rows: Rows) -> Rows:
+        """Scores, shape (n,), that parameters (P,) give rows (n, F)."""
+        score: Rows = self._score.run(SCORE_OUTPUTS[:1], {"x": rows, "theta": theta})[0]
+        return score
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class _Live:
+class LoadedModel:
+    """One release as it scores; never changes, so that a point may keep it with the limits calibrated by it.
+
+    Attributes:
+        release: What it was made from.
+        theta: What it scores by: the release's parameters, with this gateway's own in their places.
+        session: The runtime of its inference graph.
+        training: What its training graph takes and gives.
+        levels: Which of its parameters are merged where.
+        teacher: Parameters that training may learn from.
+        variation: How healthy machines vary, as the release knows it.
+        lives: How machines wear out, as the release knows it.
+    """
+
     release: Release
     theta: Rows
     session: Any
-    batch: int
+    training: TrainingGraph
+    levels: ParameterLevels
+    teacher: Rows
     variation: Variation
     lives: LivesKnowledge
 
+    @property
+    def version(self) -> int:
+        """Number of the release."""
+        return self.release.version
+
+    def score(self, rows: Rows) -> tuple[Rows, Rows]:
+        """Score standardised rows.
+
+        Args:
+            rows: Shape (n, F), float32.
+
+        Returns:
+            Scores of shape (n,) and reconstructions of shape (n, F).
+        """
+        score, reconstruction = self.session.run(SCORE_OUTPUTS, {"x": rows, "theta": self.theta})
+        return score, reconstruction
+
+    def train_step(self) -> TrainStep:
+        """Open the training graph; drop it after use, it holds memory."""
+        files = self.release.files
+        return TrainStep(files[TRAIN_STEP], self.training, self.levels, self.teacher, self.session)
+
 
 class ModelSlot:
-    """Holds the model that scores; any thread may score while another loads."""
+    """Holds the model in use; any thread may score while another loads."""
 
     def __init__(self) -> None:
-        self._live: _Live | None = None
+        self._live: LoadedModel | None = None
+
+    @property
+    def loaded(self) -> LoadedModel:
+        """The model in use, as it is now: it stays the same when another is loaded."""
+        live = self._live
+        assert live is not None, "nothing is loaded; ReleaseShelf.open loads the built-in release at least"
+        return live
 
     @property
     def release(self) -> Release | None:
@@ -89,7 +138,7 @@ class ModelSlot:
     def version(self) -> int:
         """Number of the release in use; 0 before the first."""
         live = self._live
-        return live.release.version if live else 0
+        return live.version if live else 0
 
     @property
     def variation(self) -> Variation:
@@ -103,37 +152,33 @@ class ModelSlot:
         live = self._live
         return live.lives if live else LivesKnowledge.none()
 
-    def load(self, release: Release) -> None:
-        """Take a release into use, or leave everything as it is.
-
-        Raises:
-            ReleaseRejected: With `reason` of `schemas.onnx_inspect`, or other_features, other_shape, bad_golden,
-                cannot_run, not_finite.
-        """
-        self._live = _prepare(release)
+    def load(self, release: Release, own: OwnParameters = NOTHING_OWN) -> None:
+        """Take a release into use, or leave everything as it is; errors as in `load_model`."""
+        self._live = load_model(release, self._live, own)
 
     def score(self, rows: Rows) -> tuple[Rows, Rows]:
-        """Score standardised rows.
-
-        Args:
-            rows: Shape (n, F), float32.
-
-        Returns:
-            Scores of shape (n,) and reconstructions of shape (n, F).
-        """
-        live = self._live
-        assert live is not None, "nothing is loaded; ReleaseShelf.open loads the built-in release at least"
-        score, reconstruction = live.session.run(SCORE_OUTPUTS, {"x": rows, "theta": live.theta})
-        return score, reconstruction
+        """Score by the model in use; see `LoadedModel.score`."""
+        return self.loaded.score(rows)
 
     def train_step(self) -> TrainStep:
         """Open the training graph of the release in use; drop it after the round, it holds memory."""
-        live = self._live
-        assert live is not None, "nothing is loaded; ReleaseShelf.open loads the built-in release at least"
-        return TrainStep(live.release.files[TRAIN_STEP], live.batch)
+        return self.loaded.train_step()
 
 
-def _prepare(release: Release) -> _Live:
+def load_model(release: Release, like: LoadedModel | None = None, own: OwnParameters = NOTHING_OWN) -> LoadedModel:
+    """Make a release ready to score: graphs inspected, golden vectors reproduced, one training step done.
+
+    Args:
+        release: Signed, its digests checked.
+        like: A model whose graphs may be the same: what was inspected and opened then serves both, for parameters
+            are an input. Most releases differ in nothing else.
+        own: What this gateway has learnt for itself. Golden vectors are of the release alone.
+
+    Raises:
+        ReleaseRejected: With `reason` of `schemas.onnx_inspect`, or other_features, other_shape, bad_golden,
+            cannot_run, not_finite, bad_levels, bad_teacher, and of `schemas.training_graph` bad_spec, unknown_role,
+            wrong_role.
+    """
     manifest = release.manifest
     if manifest.features != FEATURE_LAYOUT or manifest.inputs != INPUTS:
         raise ReleaseRejected(
@@ -141,18 +186,40 @@ def _prepare(release: Release) -> _Live:
             f"release {release.version} wants {manifest.inputs} features {manifest.features!r}; this gateway computes "
             f"{INPUTS} {FEATURE_LAYOUT!r}: update this gateway's software first",
         )
-    _check_score(_inspect(release, SCORE), manifest.parameter_count)
-    batch = _check_step(_inspect(release, TRAIN_STEP), manifest.parameter_count)
-    theta = release.parameters()
-    session = _open_session(release.files[SCORE], SCORE)
+    scores_alike = like is not None and _same(release, like.release, SCORE)
+    if not scores_alike:
+        _check_score(_inspect(release, SCORE), manifest.parameter_count)
+    if like is not None and _same(release, like.release, TRAIN_STEP, SPEC):
+        training = like.training
+    else:
+        training = _check_step(_inspect(release, TRAIN_STEP), release)
+    levels = ParameterLevels.of(release.spec().get("parameters"), manifest.levels, manifest.parameter_count)
+    teacher, theta = _teacher(release), release.parameters()
+    session = like.session if like is not None and scores_alike else _open_session(release.files[SCORE], SCORE)
     try:
         _check_golden(release, session, theta)
-        _try_step(TrainStep(release.files[TRAIN_STEP], batch), theta)
+        try_once(TrainStep(release.files[TRAIN_STEP], training, levels, teacher, session), theta)
     except (ReleaseRejected, MemoryError):
         raise
+    except TrainingRefused as error:
+        raise ReleaseRejected("not_finite", f"{TRAIN_STEP} of release {release.version}: {error}") from error
     except Exception as error:  # onnxruntime has no common base for what its C++ throws
         raise ReleaseRejected("cannot_run", f"release {release.version} cannot run: {error}") from error
-    return _Live(release, theta, session, batch, *_read_knowledge(release))
+    return LoadedModel(
+        release, _scoring(theta, own, training, levels), session, training, levels, teacher, *_read_knowledge(release)
+    )
+
+
+def _scoring(theta: Rows, own: OwnParameters, training: TrainingGraph, levels: ParameterLevels) -> Rows:
+    if own.personal is not None and training.named("personal"):
+        theta = own.personal
+    return theta if own.machine is None else np.where(levels.machine, own.machine, theta)
+
+
+def _same(release: Release, other: Release, *files: str) -> bool:
+    """Whether files of two releases are the same bytes, for as many parameters."""
+    alike = release.manifest.parameter_count == other.manifest.parameter_count
+    return alike and all(release.files[name] == other.files[name] for name in files)
 
 
 def _read_knowledge(release: Release) -> tuple[Variation, LivesKnowledge]:
@@ -187,18 +254,28 @@ def _check_score(facts: ModelFacts, parameters: int) -> None:
         )  # fmt: skip
 
 
-def _check_step(facts: ModelFacts, parameters: int) -> int:
+def _check_step(facts: ModelFacts, release: Release) -> TrainingGraph:
+    """Hold what spec.json says of the training graph against the graph."""
+    graph = read_training_graph(release.files[SPEC], release.manifest.files[TRAIN_STEP].sha256)
+    said = {each.name: each.shape for each in graph.inputs}
     inputs = {each.name: each.shape for each in facts.inputs}
-    batch = (inputs.get("weight") or (0,))[0]
-    vectors = all(inputs.get(name) == (parameters,) for name in ("theta", "m", "v", "anchor"))
-    x_fits = isinstance(batch, int) and batch > 0 and inputs.get("x") == (batch, INPUTS)
-    if set(inputs) != set(STEP_INPUTS) or len(facts.outputs) != STEP_OUTPUTS or not (vectors and x_fits):
+    outputs = tuple(each.name for each in facts.outputs)
+    if inputs != said or outputs != graph.outputs:
         raise ReleaseRejected(
-            "other_shape", f"{TRAIN_STEP} takes {inputs}; {', '.join(STEP_INPUTS)} for {parameters} parameters and "
-            f"{INPUTS} features allowed"
-        )  # fmt: skip
-    assert isinstance(batch, int)
-    return batch
+            "other_shape", f"{TRAIN_STEP} takes {inputs} and gives {outputs}; {SPEC} says {said} and {graph.outputs}"
+        )
+    check_roles(graph, release.manifest.parameter_count, INPUTS)
+    return graph
+
+
+def _teacher(release: Release) -> Rows:
+    teacher = np.frombuffer(release.files.get(TEACHER, release.files[PARAMETERS]), "<f4")
+    if teacher.size != release.manifest.parameter_count or not np.isfinite(teacher).all():
+        raise ReleaseRejected(
+            "bad_teacher",
+            f"{TEACHER} holds {teacher.size} parameters, {release.manifest.parameter_count} finite needed",
+        )
+    return teacher
 
 
 def _check_golden(release: Release, session: Any, theta: Rows) -> None:
@@ -216,16 +293,6 @@ def _check_golden(release: Release, session: Any, theta: Rows) -> None:
         raise ReleaseRejected(
             "bad_golden", f"golden scores differ by up to {gap.max():.3g}, {GOLDEN_TOLERANCE:g} of each allowed"
         )
-
-
-def _try_step(step: TrainStep, theta: Rows) -> None:
-    zeros = np.zeros_like(theta)
-    theta, *_, loss = step(
-        theta, zeros, zeros, np.zeros((), np.float32), anchor=theta, lr=1e-3, mu=0.0,
-        x=np.ones((step.batch, INPUTS), np.float32), weight=np.ones(step.batch, np.float32),
-    )  # fmt: skip
-    if theta.shape != zeros.shape or not (np.isfinite(theta).all() and np.isfinite(loss)):
-        raise ReleaseRejected("not_finite", f"one step of {TRAIN_STEP} gives a loss of {loss} and unusable parameters")
 
 
 def _open_session(model: bytes, name: str) -> Any:

@@ -15,8 +15,10 @@ from typing import Final
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from gateway_agent.model_slot import ModelSlot
-from schemas.errors import RejectedInput, ReleaseRejected, SignatureRejected
+from gateway_agent.model_slot import LoadedModel, ModelSlot, load_model
+from gateway_agent.personal_parameters import PersonalShelf, read_snapshot, save_snapshot
+from gateway_agent.training import NOTHING_OWN, OwnParameters
+from schemas.errors import RejectedInput, ReleaseRejected, SignatureRejected, TensorsRejected
 from schemas.fragments import Reassembly, decode_fragment
 from schemas.logs import event
 from schemas.release import MAX_FILE_BYTES, Release, read_release_bundle, read_release_folder
@@ -52,9 +54,13 @@ class ReleaseShelf:
         problem: Why the last release offered is not in use, for the gateway's status; empty when all is well.
             It starts with `release N refused`, by which the site knows which one is meant.
         counters: Fragments and releases refused, by reason.
+        personal: This gateway's own parameters; a release is taken into use with those of that moment.
+        heard_at_s: When the site last sealed a fragment that was new here, by the caller's monotonic clock.
     """
 
-    def __init__(self, folder: Path, keys: KeyRing, *, builtin: Path = BUILTIN_FOLDER) -> None:
+    def __init__(
+        self, folder: Path, keys: KeyRing, *, builtin: Path = BUILTIN_FOLDER, personal: PersonalShelf | None = None
+    ) -> None:
         self._folder = folder
         self._file = folder / "shelf.json"
         self._keys = keys
@@ -64,8 +70,10 @@ class ReleaseShelf:
         self._reassembly = Reassembly(max_bytes=MAX_BUNDLE_BYTES, max_age_s=MAX_BUNDLE_AGE_S)
         self._lock = threading.RLock()
         self.slot: Final = ModelSlot()
+        self.personal: Final = personal or PersonalShelf()
         self.problem = ""
         self.counters: Final[Counter[str]] = Counter()
+        self.heard_at_s: float | None = None
 
     @property
     def current(self) -> Release:
@@ -97,7 +105,10 @@ class ReleaseShelf:
                 self.slot.load(self._builtin)
                 self._write(current=None, last_good=None, loading=None)
             if died_loading is not None:
-                self.problem = self.problem or f"release in {died_loading} ended this program while it was loaded"
+                version = died_loading.split("-")[0].lstrip("0") or "0"
+                self.problem = self.problem or (
+                    f"release {version} refused (died_loading): it ended this program while it was loaded"
+                )
             event(log, logging.INFO, "release_in_use", version=self.current.version, digest=self.current.digest)
             return self.current
 
@@ -116,6 +127,39 @@ class ReleaseShelf:
         Returns:
             The release that has just been taken into use, or None.
         """
+        joined = self._join(topic, payload, site=site, now_s=now_s)
+        return None if joined is None else self.offer(joined[0], offered_as=joined[1])
+
+    def receive_candidate(self, topic: str, payload: bytes, *, site: str, now_s: float) -> LoadedModel | None:
+        """Take one sealed fragment of a candidate; on the last one give it ready to score. It is not kept.
+
+        A candidate passes every check that a release passes; refusals are told likewise.
+
+        Args:
+            topic: Where it came from (a path of `topics.CANDIDATE`).
+            payload: The sealed fragment.
+            site: Whose key must have sealed it.
+            now_s: Monotonic time.
+        """
+        joined = self._join(topic, payload, site=site, now_s=now_s)
+        if joined is None:
+            return None
+        bundle, offered_as = joined
+        with self._lock:
+            try:
+                release = read_release_bundle(bundle, self._keys)
+                self._refuse_untrusted(release)
+                return load_model(release, self.slot.loaded, self.personal.fitting(release))
+            except ReleaseRejected as error:
+                self._refuse(offered_as, error)
+                return None
+
+    def builtin_model(self) -> LoadedModel:
+        """The release that came with the software, ready to score; what the fleet began with."""
+        assert self._builtin is not None, "ReleaseShelf.open comes first"
+        return load_model(self._builtin, self.slot.loaded)
+
+    def _join(self, topic: str, payload: bytes, *, site: str, now_s: float) -> tuple[bytes, int] | None:
         try:
             fragment = decode_fragment(self._keys.open(topic, payload, role="site", name=site))
             bundle = self._reassembly.add(topic, fragment, now_s=now_s)
@@ -125,7 +169,13 @@ class ReleaseShelf:
             self.counters[error.reason] += 1
             event(log, logging.WARNING, "release_fragment_refused", reason=error.reason, text=str(error))
             return None
-        return None if bundle is None else self.offer(bundle, offered_as=fragment.stream)
+        self.heard_at_s = now_s
+        return None if bundle is None else (bundle, fragment.stream)
+
+    def _refuse(self, offered_as: int, error: ReleaseRejected) -> None:
+        self.counters[error.reason] += 1
+        self.problem = f"release {offered_as} refused ({error.reason}): {error}"
+        event(log, logging.ERROR, "release_refused", version=offered_as, reason=error.reason, text=str(error))
 
     def offer(self, bundle: bytes, *, offered_as: int) -> Release | None:
         """Check a whole release and take it into use; see `receive`.
@@ -142,9 +192,7 @@ class ReleaseShelf:
                 self._refuse_untrusted(release)
                 self._take(release)
             except ReleaseRejected as error:
-                self.counters[error.reason] += 1
-                self.problem = f"release {offered_as} refused ({error.reason}): {error}"
-                event(log, logging.ERROR, "release_refused", version=offered_as, reason=error.reason, text=str(error))
+                self._refuse(offered_as, error)
                 return None
             self.problem = ""
             event(log, logging.INFO, "release_in_use", version=release.version, digest=release.digest)
@@ -186,14 +234,18 @@ class ReleaseShelf:
     def _take(self, release: Release) -> None:
         name = _folder_name(release)
         place = self._folder / name
+        own = self.personal.fitting(release)
         try:
             _save(release, place)
+            if own is not NOTHING_OWN:
+                save_snapshot(self._snapshot(name), release, own)
         except OSError as error:
             raise ReleaseRejected("disk", f"release {release.version} cannot be saved in {place}: {error}") from error
         try:
-            self.slot.load(release)
+            self.slot.load(release, own)
         except ReleaseRejected:
             shutil.rmtree(place, ignore_errors=True)
+            self._snapshot(name).unlink(missing_ok=True)
             raise
         self._write(
             current=name, last_good=self._ledger.current, highest_version=release.version, loading=None
@@ -206,7 +258,7 @@ class ReleaseShelf:
             if name != _folder_name(release):
                 raise ReleaseRejected("bad_digest", f"another release than was saved stands in {name}")
             self._write(loading=name)
-            self.slot.load(release)
+            self.slot.load(release, self._own_of(name, release))
         except ReleaseRejected as error:
             self._write(loading=None)
             self.counters[error.reason] += 1
@@ -215,6 +267,17 @@ class ReleaseShelf:
             return False
         self._write(current=name, loading=None)
         return True
+
+    def _snapshot(self, name: str) -> Path:
+        return self._folder / f"{name}.own"
+
+    def _own_of(self, name: str, release: Release) -> OwnParameters:
+        try:
+            return read_snapshot(self._snapshot(name), release)
+        except (TensorsRejected, KeyError, TypeError, ValueError) as error:
+            raise ReleaseRejected(
+                "own_parameters", f"what belongs to release {release.version} here: {error}"
+            ) from error
 
     def _read_ledger(self) -> _Ledger:
         try:
@@ -239,6 +302,8 @@ class ReleaseShelf:
         for place in self._folder.iterdir():
             if place.is_dir() and place.name not in kept:
                 shutil.rmtree(place, ignore_errors=True)
+            elif place.suffix == ".own" and place.stem not in kept:
+                place.unlink(missing_ok=True)
 
 
 def _folder_name(release: Release) -> str:

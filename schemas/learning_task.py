@@ -6,7 +6,8 @@ The two sides of each are in this one file; what a member says is read as input 
 """
 
 import math
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -28,6 +29,8 @@ from schemas.errors import MessageRejected
 TRAIN, EVALUATE = str(MessageType.TRAIN), str(MessageType.EVALUATE)
 ADOPT = f"{MessageType.QUERY}.adopt"
 
+MAX_SETTINGS = 32
+_SETTING = "setting."
 _PARAMETERS, _DELTA, _CONFIG, _METRICS = "parameters", "delta", "config", "metrics"
 
 
@@ -45,6 +48,7 @@ class LearningTask:
         learning_rate: Step size of Adam.
         proximal: Weight of the pull back to theta.
         seed: For the order of the batches.
+        settings: Further settings of the training graph by name (`schemas.training_graph`); the release has defaults.
     """
 
     round_number: int
@@ -55,6 +59,7 @@ class LearningTask:
     learning_rate: float
     proximal: float
     seed: int
+    settings: Mapping[str, float] = field(default_factory=dict)
 
     def record(self) -> RecordDict:
         """Write the task as the content of a message."""
@@ -66,6 +71,7 @@ class LearningTask:
             "learning_rate": self.learning_rate,
             "proximal": self.proximal,
             "seed": self.seed,
+            **{f"{_SETTING}{name}": float(value) for name, value in self.settings.items()},
         }
         return RecordDict(
             {
@@ -83,6 +89,9 @@ class LearningTask:
         """
         try:
             config = message.content.config_records[_CONFIG]
+            named = [key for key in config if key.startswith(_SETTING)]
+            if len(named) > MAX_SETTINGS:
+                raise ValueError(f"{len(named)} settings, {MAX_SETTINGS} allowed")
             return cls(
                 round_number=int(_number(config, "round")),
                 base_version=int(_number(config, "base_version")),
@@ -92,6 +101,7 @@ class LearningTask:
                 learning_rate=_number(config, "learning_rate"),
                 proximal=_number(config, "proximal"),
                 seed=int(_number(config, "seed")),
+                settings={key.removeprefix(_SETTING): float(_number(config, key)) for key in named},
             )
         except (KeyError, ValueError, TypeError, OverflowError) as error:
             raise MessageRejected("bad_task", f"task cannot be read: {error!r}") from error

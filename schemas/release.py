@@ -11,6 +11,7 @@ A release is a folder (or the same files in one container on the wire):
     golden.bin       known inputs and outputs of score.onnx with these parameters
     variation.bin    how healthy machines vary (`schemas.variation`); may be missing
     lives.bin        how damage proceeds, from whole lives; may be missing
+    teacher.bin      parameters to learn from, float32 little-endian; may be missing
 
 The order of trust: signature, then digests, then parsing; nothing is parsed that was not signed.
 """
@@ -29,13 +30,14 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from schemas.container import array_blob, blob_array, pack, unpack
 from schemas.errors import ReleaseRejected, SignatureRejected, TensorsRejected
+from schemas.parameter_levels import MergeLevel
 from schemas.signing import KeyRing, Signer, verify
 
 MANIFEST, SIGNATURE = "manifest.json", "manifest.sig"
 SPEC, SCORE, TRAIN_STEP, PARAMETERS, GOLDEN = (
     "spec.json", "score.onnx", "train_step.onnx", "parameters.bin", "golden.bin",
 )  # fmt: skip
-VARIATION, LIVES = "variation.bin", "lives.bin"
+VARIATION, LIVES, TEACHER = "variation.bin", "lives.bin", "teacher.bin"
 REQUIRED = (SPEC, SCORE, TRAIN_STEP, PARAMETERS, GOLDEN)
 MAX_FILE_BYTES = 5 << 20
 MAX_FILES = 32
@@ -62,6 +64,8 @@ class Manifest(BaseModel):
         data: Counts of what it was learnt from: clients, windows, machines.
         metrics: Losses and the like, on data held back.
         merge: Rule, accepted and rejected updates of the round.
+        levels: Parts of the parameters that are not merged across the fleet (`schemas.parameter_levels`). Left out of
+            manifest.json where it is empty: gateways older than it read the others.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -81,6 +85,7 @@ class Manifest(BaseModel):
     data: dict[str, int] = {}
     metrics: dict[str, float] = {}
     merge: dict[str, str | int | float] = {}
+    levels: Annotated[dict[str, MergeLevel], Field(max_length=64)] = {}
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,7 +156,7 @@ def make_release(description: Mapping[str, Any], files: Mapping[str, bytes], sig
     """
     entries = {n: FileEntry(sha256=hashlib.sha256(b).hexdigest(), size_bytes=len(b)) for n, b in sorted(files.items())}
     manifest = Manifest(**{**description, "files": entries})
-    text = manifest.model_dump_json(indent=1).encode()
+    text = manifest.model_dump_json(indent=1, exclude=None if manifest.levels else {"levels"}).encode()
     signature = {
         "key_id": signer.key_id,
         "public": base64.b64encode(signer.public).decode(),

@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from aggregator.foundry.errors import ArtefactError
 from aggregator.foundry.parameters import ParameterSlice, ParameterSpec
+from schemas.training_graph import StepInput
 
 SPEC_FILE = "spec.json"
 GOLDEN_FILE = "golden.npz"
@@ -36,16 +37,22 @@ class TensorRow(_Row):
 
 
 class GraphRow(_Row):
-    """One graph; `updates` names the outputs that are the new value of an input."""
+    """One graph; of a training step each input has its role, `schemas.training_graph` says what gateways make of it.
+
+    Attributes:
+        updates: Outputs that are new parameters, and the input they replace: checks compare the difference of the two.
+        next_values: Outputs that take an input's place in the step after; those and what an optimiser remembers.
+    """
 
     file: str = Field(pattern=r"^[a-z0-9_]+\.onnx$")
     summary: str
     size_bytes: int
     sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
     ops: tuple[str, ...]
-    inputs: tuple[TensorRow, ...]
+    inputs: tuple[StepInput | TensorRow, ...]
     outputs: tuple[TensorRow, ...]
     updates: dict[str, str]
+    next_values: dict[str, str] = {}
 
 
 class GoldenRow(_Row):
@@ -91,7 +98,7 @@ class BuiltSpec(_Row):
             raise ArtefactError(f"{path}: {place}: {first['msg']}; build the folder again") from error
 
     def to_bytes(self) -> bytes:
-        return (self.model_dump_json(indent=1) + "\n").encode()
+        return (self.model_dump_json(indent=1, exclude_none=True) + "\n").encode()
 
 
 def sha256_of(content: bytes) -> str:

@@ -10,7 +10,7 @@ computing the features; the file without external data is what gateways accept.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable
 from pathlib import Path
 
 import onnx
@@ -39,30 +39,43 @@ TOLERANCE = 1e-4  # single precision leaves 1e-6 at worst; other processors roun
 
 
 def build(family_name: str, features: int, out_dir: Path) -> BuiltSpec:
-    """Write `score.onnx`, one graph per learning rule, `golden.npz` and `spec.json`; the same bytes every time.
-
-    Args:
-        family_name: A name of `FAMILIES`.
-        features: Width F of one sample.
-        out_dir: Folder to write to; made if missing.
+    """Build a family of `FAMILIES` for F features with every rule there is; see `build_family`.
 
     Raises:
         UnknownNameError: There is no such family.
+    """
+    return build_family(family_named(family_name, features), RULES.values(), out_dir)
+
+
+def build_family(family: Family, rules: Iterable[LearningRule], out_dir: Path) -> BuiltSpec:
+    """Write `score.onnx`, one graph per learning rule, `golden.npz` and `spec.json`; the same bytes every time.
+
+    Args:
+        family: Of which to build.
+        rules: Which steps to write.
+        out_dir: Folder to write to; made if missing.
+
+    Raises:
         ExportError: A rule uses what cannot be exported.
         ModelError: A graph is one that gateways would refuse.
     """
-    family = family_named(family_name, features)
     out_dir.mkdir(parents=True, exist_ok=True)
-    graphs = {"score": _write(out_dir, export_score(family), {})}
+    graphs = {"score": _write(out_dir, export_score(family))}
     vectors = {"score": golden_score(family, GOLDEN_SEED)}
-    for name, rule in RULES.items():
-        graphs[name] = _write(out_dir, export_rule(rule, family, BATCH), rule.updates)
-        vectors[name] = golden_step(rule, family, BATCH, GOLDEN_SEED)
+    for rule in rules:
+        graphs[rule.name] = _write(out_dir, export_rule(rule, family, BATCH)).model_copy(
+            update={
+                "inputs": rule.described_inputs(family, BATCH),
+                "updates": rule.updates,
+                "next_values": rule.next_values,
+            }
+        )
+        vectors[rule.name] = golden_step(rule, family, BATCH, GOLDEN_SEED)
     content = golden.to_bytes(vectors)
     (out_dir / GOLDEN_FILE).write_bytes(content)
     spec = BuiltSpec(
         family=family.name,
-        features=features,
+        features=family.features,
         batch=BATCH,
         opset=OPSET,
         ir_version=IR_VERSION,
@@ -79,7 +92,7 @@ def build(family_name: str, features: int, out_dir: Path) -> BuiltSpec:
 def export_score(family: Family) -> onnx.ModelProto:
     """Make the inference graph: x (N, F) and theta in, score (N,) and reconstruction (N, F) out, any N."""
     return export(
-        lambda x, theta: family.score(theta, x),
+        lambda x, theta: family.score_for_inference(theta, x),
         {"x": TensorSpec(("N", family.features)), "theta": TensorSpec((family.parameters.count,))},
         ("score", "reconstruction"),
         name="score",
@@ -93,7 +106,7 @@ def export_rule(rule: LearningRule, family: Family, batch: int) -> onnx.ModelPro
     return export(rule.make(family), specs, rule.outputs, name=rule.name, summary=rule.summary)
 
 
-def _write(out_dir: Path, model: onnx.ModelProto, updates: Mapping[str, str]) -> GraphRow:
+def _write(out_dir: Path, model: onnx.ModelProto) -> GraphRow:
     content = model.SerializeToString(deterministic=True)
     facts = check_model(content)
     file = f"{model.graph.name}.onnx"
@@ -106,5 +119,5 @@ def _write(out_dir: Path, model: onnx.ModelProto, updates: Mapping[str, str]) ->
         ops=tuple(sorted(facts.op_types)),
         inputs=tuple(TensorRow(name=each.name, shape=each.shape) for each in facts.inputs),
         outputs=tuple(TensorRow(name=each.name, shape=each.shape) for each in facts.outputs),
-        updates=dict(updates),
+        updates={},
     )

@@ -11,6 +11,7 @@ from aggregator.foundry.artefacts import BUILT, SPEC_FILE, BuiltSpec
 from aggregator.foundry.errors import FoundryError, MissingExtraError
 from aggregator.foundry.families import FAMILIES, DenseAutoencoder
 from schemas.model_errors import ModelError
+from schemas.training_graph import StepInput
 
 
 def add_arguments(subparsers: Any) -> None:
@@ -48,8 +49,7 @@ def _list(args: argparse.Namespace) -> None:
     for folder in shipped():
         spec = BuiltSpec.load(folder)
         print(f"built {folder.name}: {spec.features} features, {spec.parameter_spec.count} parameters")
-        for name, graph in spec.graphs.items():
-            print(f"  {name}: {graph.summary} ({graph.size_bytes} bytes, {len(graph.ops)} kinds of operator)")
+        _print_graphs(spec)
 
 
 def _build(args: argparse.Namespace) -> None:
@@ -61,7 +61,8 @@ def _build(args: argparse.Namespace) -> None:
         raise MissingExtraError(error.name or "jax") from error
     folder = args.out or Path(f"{args.family}_{args.features}")
     spec = build(args.family, args.features, folder)
-    print(f"{folder}: {', '.join(spec.graphs)}, {spec.golden.cases} golden cases each")
+    print(f"{folder}: {len(spec.graphs)} graphs, {spec.golden.cases} golden cases each")
+    _print_graphs(spec)
 
 
 def _verify(args: argparse.Namespace) -> None:
@@ -70,4 +71,18 @@ def _verify(args: argparse.Namespace) -> None:
     for folder in args.folders or shipped():
         for report in verify(folder):
             worst = f"worst golden error {report.worst_error:.1e}"
-            print(f"{folder.name} {report.name}: holds, {report.size_bytes} bytes, {worst}")
+            print(f"{folder.name} {report.name}: holds, {_kilobytes(report.size_bytes)}, {worst}")
+
+
+def _print_graphs(spec: BuiltSpec) -> None:
+    for name, graph in spec.graphs.items():
+        print(f"  {name}: {graph.summary} ({_kilobytes(graph.size_bytes)})")
+        settings = [each.setting for each in graph.inputs if isinstance(each, StepInput) and each.setting is not None]
+        if settings:
+            told = (f"{each.name} {each.default:g} ({each.lowest:g} to {each.highest:g})" for each in settings)
+            print(f"    settings {', '.join(told)}")
+        print(f"    operators {' '.join(graph.ops)}")
+
+
+def _kilobytes(size_bytes: int) -> str:
+    return f"{size_bytes / 1000:.1f} KB"

@@ -1,12 +1,14 @@
 """This file knows the model families: their parameters, their first values, and what they compute.
 
-A family is a recipe over F model features. Everything but `score` is numpy; `score` is traced by JAX, and the
-learning rules and the inference graph are both made from it, so they cannot disagree about the network.
+A family is a recipe over F model features. Everything but its scores is numpy; those are traced by JAX. The learning
+rules are made from `score`, the inference graph from `score_for_inference`, and the golden vectors of both from `score`
+in double precision, so that they cannot disagree about the network.
 """
 
 from __future__ import annotations
 
 import itertools
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, ClassVar, Protocol
 
@@ -14,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from aggregator.foundry.errors import UnknownNameError
+from aggregator.foundry.families_conv import ConvAutoencoder, ConvClassifier
 from aggregator.foundry.parameters import ParameterSpec
 
 
@@ -32,16 +35,19 @@ class Family(Protocol):
         """Draw the first parameters, shape (parameters.count,); the same seed gives the same vector."""
 
     def score(self, theta: Any, x: Any) -> tuple[Any, Any]:
-        """Tell how badly each sample fits, traced by JAX.
+        """Tell how badly each sample fits, traced by JAX; in the form whose gradients make plain graphs.
 
         Args:
             theta: Flat parameters, shape (P,).
             x: Samples, shape (N, F), standardised per measurement point.
 
         Returns:
-            Mean squared reconstruction error of each sample, shape (N,), and the reconstruction, shape (N,
-            F).
+            Loss of each sample, shape (N,), the mean squared reconstruction error unless the family says
+            otherwise, and the reconstruction, shape (N, F).
         """
+
+    def score_for_inference(self, theta: Any, x: Any) -> tuple[Any, Any]:
+        """The same numbers in the form that scores fastest; it need have no gradient."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,10 +56,11 @@ class DenseAutoencoder:
 
     name: ClassVar[str] = "dense_autoencoder"
     features: int
+    hidden: tuple[int, ...] = (32, 8, 32)
 
     @property
     def widths(self) -> tuple[int, ...]:
-        return (self.features, 32, 8, 32, self.features)
+        return (self.features, *self.hidden, self.features)
 
     @property
     def parameters(self) -> ParameterSpec:
@@ -74,19 +81,24 @@ class DenseAutoencoder:
     def score(self, theta: Any, x: Any) -> tuple[Any, Any]:
         import jax.numpy as jnp
 
-        slices = self.parameters.slices
-        pieces = jnp.split(theta, [each.offset for each in slices[1:]])
-        parameters = [piece.reshape(each.shape) for piece, each in zip(pieces, slices, strict=True)]
+        from aggregator.foundry.families_layers import tanh
+
+        parameters = self.parameters.pieces(theta)
         *hidden_layers, (last_weight, last_bias) = zip(parameters[::2], parameters[1::2], strict=True)
         hidden = x
         for weight, bias in hidden_layers:
-            hidden = jnp.tanh(hidden @ weight + bias)
+            hidden = tanh(hidden @ weight + bias)
         reconstruction = hidden @ last_weight + last_bias
         error = reconstruction - x
         return jnp.mean(error * error, axis=1), reconstruction
 
+    def score_for_inference(self, theta: Any, x: Any) -> tuple[Any, Any]:
+        return self.score(theta, x)
 
-FAMILIES: dict[str, type[DenseAutoencoder]] = {DenseAutoencoder.name: DenseAutoencoder}
+
+FAMILIES: dict[str, Callable[[int], Family]] = {
+    each.name: each for each in (DenseAutoencoder, ConvAutoencoder, ConvClassifier)
+}
 
 
 def family_named(name: str, features: int) -> Family:

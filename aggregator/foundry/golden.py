@@ -1,8 +1,9 @@
 """This file knows golden vectors: inputs and the outputs they must give, kept beside the graphs, read without JAX.
 
-One array per name, `<graph>.in.<input>` and `<graph>.out.<output>`. Case k takes row k of an input, counted round where
-there are fewer rows than cases: large vectors serve several cases. An output row holds either all elements or, to keep
-the file small, every `cases`-th one from element k on, so that all cases together cover it.
+One array per name, `<graph>.in.<input>` and `<graph>.out.<output>`; what several graphs take alike is kept once, as
+`<graph>+<graph>.in.<input>`. Case k takes row k of an input, counted round where there are fewer rows than cases:
+large vectors serve several cases. An output row holds either all elements or, to keep the file small, evenly spaced
+ones from element k on: every `cases`-th, so that all cases together cover it, or rarer where that were too many.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ Rows: TypeAlias = dict[str, NDArray[np.floating]]
 Feed: TypeAlias = dict[str, NDArray[np.float32]]
 Run: TypeAlias = Callable[[Mapping[str, NDArray[np.float32]]], Mapping[str, NDArray[Any]]]
 
-WHOLE_UP_TO = 512  # elements of an output that are all kept
+WHOLE_UP_TO = 512  # elements of an output that are all kept; of a longer one at most so many a case
 SMALLEST_NORM = 1e-12  # an expected zero is met by zero alone
 
 
@@ -62,13 +63,14 @@ class GoldenGraph:
 
 
 def kept(values: NDArray[Any], case: int, cases: int, count: int) -> NDArray[Any]:
-    """Choose the `count` elements a golden row holds: all of them, or each `cases`-th from the case's own number."""
+    """Choose the `count` elements a golden row holds: all of them, or evenly spaced ones from the case's own number."""
     flat = np.ravel(values)
-    return flat if count == flat.size else np.take(flat, case + cases * np.arange(count), mode="wrap")
+    apart = max(cases, flat.size // max(count, 1))
+    return flat if count == flat.size else np.take(flat, case + apart * np.arange(count), mode="wrap")
 
 
 def kept_count(size: int, cases: int) -> int:
-    return size if size <= WHOLE_UP_TO else -(-size // cases)
+    return size if size <= WHOLE_UP_TO else min(-(-size // cases), WHOLE_UP_TO)
 
 
 def relative_error(found: NDArray[Any], wanted: NDArray[Any]) -> float:
@@ -79,12 +81,15 @@ def relative_error(found: NDArray[Any], wanted: NDArray[Any]) -> float:
 
 def to_bytes(graphs: Mapping[str, GoldenGraph]) -> bytes:
     """Write an `.npz`; the same vectors give the same bytes."""
-    arrays = {
-        f"{graph}.{side}.{name}": rows
-        for graph, golden in graphs.items()
-        for side, named in (("in", golden.inputs), ("out", golden.outputs))
-        for name, rows in named.items()
-    }
+    takers: dict[tuple[str, bytes], list[str]] = {}
+    inputs: dict[tuple[str, bytes], NDArray[np.floating]] = {}
+    for graph, golden in graphs.items():
+        for name, rows in golden.inputs.items():
+            takers.setdefault((name, rows.tobytes()), []).append(graph)
+            inputs[name, rows.tobytes()] = rows
+    arrays = {f"{'+'.join(takers[key])}.in.{key[0]}": rows for key, rows in inputs.items()}
+    for graph, golden in graphs.items():
+        arrays |= {f"{graph}.out.{name}": rows for name, rows in golden.outputs.items()}
     buffer = io.BytesIO()
     np.savez(buffer, allow_pickle=False, **arrays)
     return buffer.getvalue()
@@ -100,9 +105,11 @@ def from_bytes(content: bytes, cases: int) -> dict[str, GoldenGraph]:
     try:
         with np.load(io.BytesIO(content), allow_pickle=False) as archive:
             for key in archive.files:
-                graph, side, name = key.split(".")
-                golden = graphs.setdefault(graph, GoldenGraph(cases, {}, {}))
-                {"in": golden.inputs, "out": golden.outputs}[side][name] = archive[key]
+                takers, side, name = key.split(".")
+                rows = archive[key]
+                for graph in takers.split("+"):
+                    golden = graphs.setdefault(graph, GoldenGraph(cases, {}, {}))
+                    {"in": golden.inputs, "out": golden.outputs}[side][name] = rows
     except (ValueError, KeyError, OSError, EOFError, zipfile.BadZipFile) as error:
         raise ArtefactError(f"golden vectors cannot be read ({error}); build the folder again") from error
     for graph, golden in graphs.items():

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -46,3 +46,10 @@ class ParameterSpec:
     def views(self, theta: NDArray[np.floating]) -> dict[str, NDArray[np.floating]]:
         """Show each parameter by name; writing to a view writes to `theta`."""
         return {each.name: theta[each.offset : each.offset + each.size].reshape(each.shape) for each in self.slices}
+
+    def pieces(self, theta: Any) -> list[Any]:
+        """Cut a traced `theta` into its parameters, in order; for JAX what `views` is for numpy."""
+        import jax.numpy as jnp
+
+        cut = jnp.split(theta, [each.offset for each in self.slices[1:]])
+        return [piece.reshape(each.shape) for piece, each in zip(cut, self.slices, strict=True)]

@@ -6,8 +6,8 @@ import numpy as np
 from onnx import helper
 
 from aggregator.foundry.errors import ExportError
-from aggregator.foundry.exporter.contractions import gemm_with_addend
-from aggregator.foundry.exporter.graph import Graph, Operand
+from aggregator.foundry.exporter.contractions import conv_with_bias, gemm_with_addend
+from aggregator.foundry.exporter.graph import Graph, Operand, slim
 from aggregator.foundry.exporter.registry import RULES, Equation, Rule, rule
 
 # Primitives with an ONNX operator of the same meaning.
@@ -26,9 +26,7 @@ SAME_MEANING = {
     "log": "Log",
     "logistic": "Sigmoid",
     "lt": "Less",
-    "max": "Max",
     "min": "Min",
-    "mul": "Mul",
     "neg": "Neg",
     "pow": "Pow",
     "sign": "Sign",
@@ -52,10 +50,59 @@ RULES.update({primitive: _same_meaning(operator) for primitive, operator in SAME
 
 @rule("add", "add_any")
 def add(graph: Graph, equation: Equation, operands: list[Operand]) -> Operand:
-    """`Gemm` carries an addend for free, so a bias needs no node of its own; any other sum is an `Add`."""
-    one, other = operands
-    fused = gemm_with_addend(graph, one, other) or gemm_with_addend(graph, other, one)
-    return fused or graph.elementwise("Add", operands, equation.shape, equation.dtype)
+    """`Gemm` and `Conv` carry an addend for free, so a bias needs no node of its own; any other sum is an `Add`."""
+    for fold in (gemm_with_addend, conv_with_bias):
+        for product, addend in (operands, operands[::-1]):
+            fused = fold(graph, product, addend)
+            if fused is not None:
+                return fused
+    return graph.elementwise("Add", operands, equation.shape, equation.dtype)
+
+
+@rule("mul")
+def multiply(graph: Graph, equation: Equation, operands: list[Operand]) -> Operand:
+    """`Mul`; numbers are multiplied with each other before they meet a tensor, which costs one pass over it less."""
+    for number, tensor in (operands, operands[::-1]):
+        scaled = _scaled(graph, number, tensor, equation) if _is_number(number) else None
+        if scaled is not None:
+            return scaled
+    return graph.elementwise("Mul", operands, equation.shape, equation.dtype)
+
+
+def _scaled(graph: Graph, number: Operand, tensor: Operand, equation: Equation) -> Operand | None:
+    """Give `number` to the number that `tensor` is a multiple of, or say that there is none."""
+    product = graph.producer(tensor, "Mul")
+    if product is not None:
+        for other, rest in (product[1], product[1][::-1]):
+            if _is_number(other) and isinstance(number, np.ndarray) == isinstance(other, np.ndarray):
+                return graph.elementwise(
+                    "Mul", [_number_product(graph, number, other), rest], equation.shape, equation.dtype
+                )
+    quotient = graph.producer(tensor, "Div")
+    if quotient is not None and not _is_number(tensor):
+        above = _scaled(graph, number, quotient[1][0], equation)
+        if above is not None:
+            return graph.elementwise("Div", [above, quotient[1][1]], equation.shape, equation.dtype)
+    return None
+
+
+def _number_product(graph: Graph, one: Operand, other: Operand) -> Operand:
+    if isinstance(one, np.ndarray) and isinstance(other, np.ndarray):
+        return np.asarray(one * other)
+    return graph.elementwise("Mul", [one, other], (), one.dtype)
+
+
+def _is_number(operand: Operand) -> bool:
+    return slim(operand).shape == () if isinstance(operand, np.ndarray) else operand.stored == ()
+
+
+@rule("max")
+def maximum(graph: Graph, equation: Equation, operands: list[Operand]) -> Operand:
+    """`Relu` for the larger of a value and zero: onnxruntime applies it while the product before it is written."""
+    for one, other in (operands, operands[::-1]):
+        if isinstance(one, np.ndarray) and not one.any():
+            return graph.elementwise("Relu", [other], equation.shape, equation.dtype)
+    return graph.elementwise("Max", operands, equation.shape, equation.dtype)
 
 
 @rule(*LOGICAL)

@@ -122,6 +122,8 @@ def pad(graph: Graph, equation: Equation, operands: list[Operand]) -> Operand:
         raise ExportError("padding between elements has no ONNX operator; write the function without it")
     if isinstance(fill, Value):
         raise ExportError("padding with a computed value is not supported; pad with a constant")
+    if not any(low or high for low, high, _ in amounts):
+        return operand
     ends = integers([low for low, _, _ in amounts] + [high for _, high, _ in amounts])
     return graph.operator("Pad", [operand, ends, fill], equation.shape, equation.dtype)
 

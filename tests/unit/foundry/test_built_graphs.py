@@ -168,7 +168,8 @@ def test_stronger_pull_ends_nearer_to_the_anchor() -> None:
 def test_no_sample_moves_the_clipped_step_further_than_its_limit() -> None:
     theta = FAMILY.initial_theta(0)
     x = healthy(SPEC.batch, 3)
-    feed = {"theta": theta, "noise": 0 * theta, "lr": 1.0, "clip": 0.25, "x": x, "weight": np.ones(SPEC.batch)}
+    feed = {"theta": theta, "noise": 0 * theta, "lr": 1.0, "clip": 0.25, "sigma": 1.0}
+    feed |= {"x": x, "weight": np.ones(SPEC.batch)}
     outlier = x.copy()
     outlier[7] = 1e4
     moved = runner("clipped_step")(feed | {"x": outlier})["theta_next"] - runner("clipped_step")(feed)["theta_next"]
@@ -182,7 +183,7 @@ def test_every_operator_of_what_ships_is_on_the_gateways_list() -> None:
         onnx.checker.check_model(content, full_check=True)
         assert facts.ir_version == 9
         assert facts.opsets == {"": 18}
-        assert facts.size_bytes < 10_000
+        assert facts.size_bytes < 20_000
 
 
 def test_layout_in_spec_json_is_the_familys() -> None:

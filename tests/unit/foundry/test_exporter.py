@@ -44,6 +44,7 @@ EXAMPLES: dict[str, tuple[Callable[..., Any], list[tuple[int, ...]]]] = {
     "checkpoint": (jax.grad(lambda x: jnp.sum(jax.checkpoint(jnp.tanh)(x))), ONE),
     "clamp": (lambda x: lax.clamp(-0.3, x, 0.4), ONE),
     "concatenate": (lambda x, y: jnp.concatenate([x, y], axis=1), TWO),
+    "conv_general_dilated": (lambda x, k: lax.conv_general_dilated(x, k, (2,), [(1, 0)]), [(2, 3, 7), (4, 3, 3)]),
     "convert_element_type": (lambda x: (x > 0).astype(jnp.float32) * 2, ONE),
     "copy": (lambda x: jnp.copy(x) + 1, ONE),
     "cos": (jnp.cos, ONE),
