@@ -22,7 +22,7 @@ _HEAD = struct.Struct("<4sI")
 _DIGEST_BYTES = 32
 MAX_DIMENSIONS = 32  # as numpy; a list of thousands of long numbers takes hours to multiply
 MAX_CONTAINER_BYTES = 64 << 20
-_DTYPES = {"float32": "<f4", "float64": "<f8", "int64": "<i8", "int32": "<i4", "uint8": "|u1"}
+DTYPES = {"float32": "<f4", "float64": "<f8", "int64": "<i8", "int32": "<i4", "uint8": "|u1"}
 
 
 def pack(meta: Mapping[str, Any], blobs: Mapping[str, bytes]) -> bytes:
@@ -73,9 +73,9 @@ def unpack(container: bytes, *, max_bytes: int = MAX_CONTAINER_BYTES) -> tuple[d
 def array_blob(array: NDArray[Any]) -> tuple[dict[str, Any], bytes]:
     """Describe an array and give its bytes, little-endian, C order."""
     name = array.dtype.name
-    if name not in _DTYPES:
-        raise TensorsRejected("bad_dtype", f"array of {name} found, {sorted(_DTYPES)} allowed")
-    return {"dtype": name, "shape": list(array.shape)}, np.ascontiguousarray(array, _DTYPES[name]).tobytes()
+    if name not in DTYPES:
+        raise TensorsRejected("bad_dtype", f"array of {name} found, {sorted(DTYPES)} allowed")
+    return {"dtype": name, "shape": list(array.shape)}, np.ascontiguousarray(array, DTYPES[name]).tobytes()
 
 
 def blob_array(description: Mapping[str, Any], blob: bytes) -> NDArray[Any]:
@@ -85,7 +85,7 @@ def blob_array(description: Mapping[str, Any], blob: bytes) -> NDArray[Any]:
         TensorsRejected: The description does not fit the bytes.
     """
     try:
-        dtype = np.dtype(_DTYPES[description["dtype"]])
+        dtype = np.dtype(DTYPES[description["dtype"]])
         shape = tuple(int(n) for n in description["shape"])
     except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise TensorsRejected("bad_dtype", f"array description {description!r} cannot be used") from error

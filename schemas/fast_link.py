@@ -16,7 +16,7 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 
 from schemas.errors import SecretMissing
-from schemas.link import MQTT_OVERHEAD_BYTES, RECEIVE_MAXIMUM, PayloadTooLarge, Received
+from schemas.link import RECEIVE_MAXIMUM, LinkState, PayloadTooLarge, Received
 from schemas.logs import event
 from schemas.mqtt_packets import (
     GOOD_BYE,
@@ -55,7 +55,7 @@ class _Refused(Exception):
     """The broker does not let us in; the message is its reason."""
 
 
-class FastLink:
+class FastLink(LinkState):
     """One connection to a broker with a persistent session under `client_id`, acknowledged by its user.
 
     `on_messages` runs on the network thread, gets everything that has come whole, and must only hand over; while it
@@ -76,31 +76,24 @@ class FastLink:
         max_in_flight: int = 200,
         receive_maximum: int = RECEIVE_MAXIMUM,
     ) -> None:
-        self._settings = settings
+        super().__init__(settings, max_in_flight)
         self._client_id = client_id
         self._subscriptions = list(subscriptions)
         self._on_messages = on_messages
         self._on_connected = on_connected
         self._on_fault = on_fault
-        self._own_in_flight = self._max_in_flight = max_in_flight
+        self._own_in_flight = max_in_flight
         self._receive_maximum = receive_maximum
         self._password = read_secret(settings.password_file) if settings.password_file else None
         self._tls = _tls_context(settings, client_id)
-        self._broker_limit_bytes = settings.max_packet_bytes
-        self._connection = 0
-        self._up = False
-        self._stopping = threading.Event()
         self._wake_us, self._wake = socket.socketpair()
         self._wake_us.setblocking(False)
         self._wake.setblocking(False)
-        self._state = threading.Condition()
         self._pipe = threading.RLock()  # one at a time at the socket: an SSL object is not made for two threads
         self._socket: socket.socket | None = None
         self._unsent = bytearray()
-        self._in_flight: set[int] = set()
         self._packet_id = 0
         self._sent_at_s = self._heard_at_s = self._asked_at_s = 0.0
-        self.fault: Exception | None = None
         self._thread = threading.Thread(target=self._run, name=f"mqtt-{client_id}", daemon=True)
 
     def start(self) -> None:
@@ -116,21 +109,6 @@ class FastLink:
         if not self._thread.is_alive():
             self._wake.close()
             self._wake_us.close()
-
-    @property
-    def connected(self) -> bool:
-        """Whether the broker has accepted us and not gone since."""
-        return self._up
-
-    def wait_connected(self, timeout_s: float) -> bool:
-        """Wait until connected; tell whether it came to that."""
-        with self._state:
-            return self._state.wait_for(lambda: self._up, timeout_s)
-
-    @property
-    def max_payload_bytes(self) -> int:
-        """The largest payload that both our settings and the broker allow."""
-        return self._broker_limit_bytes - MQTT_OVERHEAD_BYTES
 
     def publish(self, topic: str, payload: bytes, *, qos: int = 1, retained: bool = False) -> bool:
         """Hand a message to the broker; False when it is away or has too much of ours unanswered already.
@@ -153,16 +131,6 @@ class FastLink:
         with self._state:
             self._in_flight.discard(packet_id)
         return False
-
-    def wait_published(self, timeout_s: float) -> bool:
-        """Wait until the broker has answered for everything handed to it."""
-        with self._state:
-            return self._state.wait_for(lambda: not self._in_flight, timeout_s)
-
-    def wait_window(self, timeout_s: float) -> bool:
-        """Wait until there is room for one more message, or the broker is back."""
-        with self._state:
-            return self._state.wait_for(lambda: self._up and len(self._in_flight) < self._max_in_flight, timeout_s)
 
     def acknowledge(self, received: Received) -> None:
         """Tell the broker that a message is safe with us; ignored after a reconnect (it comes again)."""

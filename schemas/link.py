@@ -58,7 +58,7 @@ class Will:
     retained: bool = True
 
 
-class Carrier(Protocol):
+class Connection(Protocol):
     """What those who speak over a connection rely on, whichever library makes it."""
 
     @property
@@ -82,6 +82,50 @@ class Carrier(Protocol):
         """The same for many, in their order."""
 
 
+class LinkState:
+    """What a connection knows of itself, and how to wait for it; `_state` guards all of it.
+
+    Attributes:
+        fault: What a handler raised last, if anything.
+    """
+
+    def __init__(self, settings: BrokerSettings, max_in_flight: int) -> None:
+        self._settings = settings
+        self._max_in_flight = max_in_flight
+        self._broker_limit_bytes = settings.max_packet_bytes
+        self._state = threading.Condition()
+        self._up = False
+        self._connection = 0
+        self._in_flight: set[int] = set()
+        self._stopping = threading.Event()
+        self.fault: Exception | None = None
+
+    @property
+    def connected(self) -> bool:
+        """Whether the broker has accepted us and not gone since."""
+        return self._up
+
+    def wait_connected(self, timeout_s: float) -> bool:
+        """Wait until connected; tell whether it came to that."""
+        with self._state:
+            return self._state.wait_for(lambda: self._up, timeout_s)
+
+    @property
+    def max_payload_bytes(self) -> int:
+        """The largest payload that both our settings and the broker allow."""
+        return self._broker_limit_bytes - MQTT_OVERHEAD_BYTES
+
+    def wait_published(self, timeout_s: float) -> bool:
+        """Wait until the broker has answered for everything handed to it."""
+        with self._state:
+            return self._state.wait_for(lambda: not self._in_flight, timeout_s)
+
+    def wait_window(self, timeout_s: float) -> bool:
+        """Wait until there is room for one more message, or the broker is back."""
+        with self._state:
+            return self._state.wait_for(lambda: self._up and len(self._in_flight) < self._max_in_flight, timeout_s)
+
+
 class _Client(paho.Client):
     """Paho ends its thread at a packet it cannot read and still says it is connected; this one connects again."""
 
@@ -99,7 +143,7 @@ class _Client(paho.Client):
                     self.reconnect()
 
 
-class Link:
+class Link(LinkState):
     """One connection to a broker, with a persistent session under `client_id`.
 
     A link that is not `persistent` starts afresh on every connection: nothing waits for it while it is away, and what
@@ -125,23 +169,15 @@ class Link:
         receive_maximum: int = RECEIVE_MAXIMUM,
         persistent: bool = True,
     ) -> None:
-        self._settings = settings
+        super().__init__(settings, max_in_flight)
         self._subscriptions = list(subscriptions)
         self._on_message = on_message
         self._on_connected = on_connected
         self._on_fault = on_fault
-        self._max_in_flight = max_in_flight
         self._receive_maximum = receive_maximum
         self._persistent = persistent
-        self._connection = 0
-        self._broker_limit_bytes = settings.max_packet_bytes
-        self._state = threading.Condition()
-        self._up = False
-        self._in_flight: set[int] = set()
         self._handing_over = 0
         self._answered_early: set[int] = set()  # by the broker, before paho has told us the number
-        self._stopping = threading.Event()
-        self.fault: Exception | None = None
         self._client = self._make_client(client_id, will, manual_ack=manual_ack)
 
     def _make_client(self, client_id: str, will: Will | None, *, manual_ack: bool) -> paho.Client:
@@ -196,21 +232,6 @@ class Link:
             self._up = False
             self._state.notify_all()
 
-    @property
-    def connected(self) -> bool:
-        """Whether the broker has accepted us and not gone since."""
-        return self._up
-
-    def wait_connected(self, timeout_s: float) -> bool:
-        """Wait until connected; tell whether it came to that."""
-        with self._state:
-            return self._state.wait_for(lambda: self._up, timeout_s)
-
-    @property
-    def max_payload_bytes(self) -> int:
-        """The largest payload that both our settings and the broker allow."""
-        return self._broker_limit_bytes - MQTT_OVERHEAD_BYTES
-
     def publish(self, topic: str, payload: bytes, *, qos: int = 1, retained: bool = False) -> bool:
         """Hand a message to the broker; False when it is away or has too much of ours unanswered already.
 
@@ -239,16 +260,6 @@ class Link:
                 if not self._handing_over:
                     self._answered_early.clear()
         return taken
-
-    def wait_published(self, timeout_s: float) -> bool:
-        """Wait until the broker has answered for everything handed to it."""
-        with self._state:
-            return self._state.wait_for(lambda: not self._in_flight, timeout_s)
-
-    def wait_window(self, timeout_s: float) -> bool:
-        """Wait until there is room for one more message, or the broker is back."""
-        with self._state:
-            return self._state.wait_for(lambda: self._up and len(self._in_flight) < self._max_in_flight, timeout_s)
 
     def acknowledge(self, received: Received) -> None:
         """Tell the broker that a message is safe with us; ignored after a reconnect (it comes again)."""

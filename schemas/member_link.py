@@ -7,6 +7,7 @@ being done twice; the work is done in a thread of this link's own.
 
 import contextlib
 import hashlib
+import itertools
 import logging
 import queue
 import threading
@@ -16,8 +17,21 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
+from flwr.app import Context, Message, MessageType, RecordDict
+
 from schemas.errors import RejectedInput, SignatureRejected
-from schemas.flower_codec import ClientCall, answer, dump_message, load_message, new_context
+from schemas.flower_codec import (
+    REPLY_OVERSIZED,
+    UNUSABLE_REPLY,
+    ClientCall,
+    answer,
+    dump_message,
+    empty_reply,
+    error_reply,
+    load_message,
+    name_message,
+    new_context,
+)
 from schemas.fragments import OVERHEAD_BYTES, Reassembly, decode_fragment, split
 from schemas.link import Link, Received, Will
 from schemas.logs import event
@@ -25,12 +39,15 @@ from schemas.messages import MemberPresence, encode
 from schemas.settings import BrokerSettings
 from schemas.signing import SEAL_BYTES, KeyRing, Role, Signer
 from schemas.topics import MEMBER, REPLY, TASK, Topic
+from schemas.verdict_task import VERDICT, Verdict
 
 log = logging.getLogger(__name__)
 
 MAX_TASK_BYTES = 16 << 20
+MAX_REPLY_BYTES = 16 << 20
 MAX_TASK_AGE_S = 300.0
 QUEUED_FRAGMENTS = 512  # a full queue drops the fragment and counts it; the server repeats a task nobody answers
+REANNOUNCE_S = 1.0  # two that answer each other would fill the broker
 REMEMBERED_ANSWERS = 4  # of tasks that may come again; one round has two
 SEND_PATIENCE_S = 30.0
 STOP_PATIENCE_S = 20.0
@@ -90,6 +107,7 @@ class MemberLink:
     Attributes:
         counters: Tasks answered and repeated, and what was dropped by reason.
         fault: What ended the thread that works, if anything did: a bug, the process should end then.
+        last_verdict: Why the server last refused an update of ours, if it ever did.
     """
 
     def __init__(
@@ -118,15 +136,18 @@ class MemberLink:
         self._fragments: queue.Queue[bytes | None] = queue.Queue(QUEUED_FRAGMENTS)
         self._reassembly = Reassembly(max_bytes=MAX_TASK_BYTES, max_age_s=MAX_TASK_AGE_S)
         self._answers: OrderedDict[str, bytes] = OrderedDict()
-        self._replies = 0
+        self._announced = b""
+        self._again: threading.Timer | None = None
+        self._items = itertools.count(1)  # `next` of it is one step: two threads send
         self._stopping = threading.Event()
         self.counters: Final[Counter[str]] = Counter()
         self.fault: Exception | None = None
+        self.last_verdict: Verdict | None = None
         self._worker = threading.Thread(target=self._work, name=f"learning-{membership.member}", daemon=True)
         self._link = Link(
             broker,
             f"{membership.member}-member",
-            subscriptions=[(self._task_topic, TASK.qos)],
+            subscriptions=[(self._task_topic, TASK.qos), (self._member_topic, MEMBER.qos)],
             on_message=self._hand_over,
             on_connected=self._announce,
             will=Will(self._member_topic, b""),
@@ -153,15 +174,42 @@ class MemberLink:
         """Wait until the broker has accepted us; tell whether it came to that."""
         return self._link.wait_connected(timeout_s)
 
+    def tell(self, content: RecordDict, name: str) -> int:
+        """Say something nobody has asked for; bytes handed to the broker, 0 when it stayed away.
+
+        It travels as the reply to a message called `name`: Flower's members only reply. Whether the server has taken
+        it, it must say itself.
+        """
+        question = Message(RecordDict(), self._node_id, str(MessageType.QUERY), group_id=name)
+        name_message(question, name)
+        return self._send(dump_message(Message(content, reply_to=question)))
+
     def _announce(self) -> None:
         presence = MemberPresence(
             member=self._who.member, node_id=self._node_id, session=self._session, at_us=self._clock_us()
         )
-        sealed = self._signer.seal(self._member_topic, encode(presence))
-        if self._link.publish(self._member_topic, sealed, retained=True):
-            self._count(MEMBER, len(sealed))
+        self._announced = self._signer.seal(self._member_topic, encode(presence))
+        if self._link.publish(self._member_topic, self._announced, retained=True):
+            self._count(MEMBER, len(self._announced))
+
+    def _hear_presence(self, payload: bytes) -> None:
+        """Say again that we are there when somebody else has said otherwise; where an access list holds, nobody can."""
+        if payload == self._announced or self._stopping.is_set() or self._again is not None:
+            return
+        self._refuse("presence_disturbed")
+        self._again = threading.Timer(REANNOUNCE_S, self._announce_again)
+        self._again.daemon = True
+        self._again.start()
+
+    def _announce_again(self) -> None:
+        self._again = None
+        if not self._stopping.is_set():
+            self._announce()
 
     def _hand_over(self, received: Received) -> None:
+        if received.topic == self._member_topic:
+            self._hear_presence(received.payload)
+            return
         try:
             self._fragments.put_nowait(received.payload)
         except queue.Full:
@@ -194,22 +242,50 @@ class MemberLink:
         message_id = task.metadata.message_id
         reply = self._answers.get(message_id)
         if reply is None:
-            reply = dump_message(answer(self._app, self._context, task))
+            reply = self._do(task)
             self._answers[message_id] = reply
             while len(self._answers) > REMEMBERED_ANSWERS:
                 self._answers.popitem(last=False)
             self.counters["answered"] += 1
         else:
             self.counters["repeated"] += 1
-        self._replies += 1
+        if not self._send(reply):
+            event(log, logging.WARNING, "reply_not_sent", server=self._who.server, member=self._who.member)
+
+    def _send(self, reply: bytes) -> int:
         sent_bytes = send_in_fragments(
             self._link, self._signer, self._reply_topic, reply,
-            stream=self._session, item=self._replies, give_up=self._stopping,
+            stream=self._session, item=next(self._items), give_up=self._stopping,
         )  # fmt: skip
         if sent_bytes:
             self._count(REPLY, sent_bytes)
-        else:
-            event(log, logging.WARNING, "reply_not_sent", server=self._who.server, member=self._who.member)
+        return sent_bytes
+
+    def _do(self, task: Message) -> bytes:
+        """Let the app answer; what cannot travel becomes an error, so that nobody waits for it."""
+        try:
+            reply = dump_message(answer(self._hear if _is_verdict(task) else self._app, self._context, task))
+        except RejectedInput as error:
+            return self._instead(task, UNUSABLE_REPLY, error.reason, str(error))
+        if len(reply) > MAX_REPLY_BYTES:
+            text = (
+                f"reply of {len(reply)} bytes made, {MAX_REPLY_BYTES} allowed; the model is too large for this carrier"
+            )
+            return self._instead(task, REPLY_OVERSIZED, "reply_oversized", text)
+        return reply
+
+    def _hear(self, task: Message, _context: Context) -> Message:
+        """Note that the server has refused what we sent it, where this gateway's people look."""
+        verdict = Verdict.read(task)
+        self.counters[f"update_{verdict.reason}"] += 1
+        self.last_verdict = verdict
+        event(log, logging.WARNING, "update_refused", server=self._who.server, round=verdict.round_number,
+              reason=verdict.reason, text=verdict.text)  # fmt: skip
+        return empty_reply(task)
+
+    def _instead(self, task: Message, code: int, reason: str, text: str) -> bytes:
+        self._refuse(reason)
+        return dump_message(error_reply(task, code, text))
 
     def _count(self, topic: Topic, sent_bytes: int) -> None:
         if self._on_sent is not None:
@@ -218,3 +294,7 @@ class MemberLink:
     def _refuse(self, reason: str) -> None:
         self.counters[reason] += 1
         event(log, logging.WARNING, "task_refused", reason=reason, member=self._who.member)
+
+
+def _is_verdict(task: Message) -> bool:
+    return task.metadata.message_type == VERDICT

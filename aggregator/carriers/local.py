@@ -2,9 +2,9 @@
 
 from collections.abc import Iterable, Mapping
 
-from flwr.app import Error, Message
+from flwr.app import Message
 
-from aggregator.carriers.port import Carrier, no_longer_there, task_id
+from aggregator.carriers.port import Carrier, nobody_there, task_id
 from schemas.flower_codec import ClientCall, answer, dump_message, load_message, name_message, new_context
 from schemas.member_link import node_id_of
 
@@ -61,16 +61,26 @@ class LocalCarrier(Carrier):
         return self._members[node_id][0]
 
     def _deliver(self, message: Message) -> str:
+        task = self._take(message)
+        message_id = message.metadata.message_id
+        if task is not None:
+            node_id = message.metadata.dst_node_id
+            reply = answer(self._members[node_id][1], self._contexts[node_id], load_message(task))
+            self._give_back(message_id, dump_message(reply))
+        return message_id
+
+    def _take(self, message: Message) -> bytes | None:
+        """Name a task and write it for the wire; None when it is answered already, in the place of a member away."""
         message_id = task_id(message)
         name_message(message, message_id)
-        node_id = message.metadata.dst_node_id
-        found = self._members.get(node_id)
+        found = self._members.get(message.metadata.dst_node_id)
         if found is None or found[0] in self.away:
-            self._replies[message_id] = Message(Error(1, no_longer_there(node_id)), reply_to=message)
-            return message_id
-        down = dump_message(message)
-        up = dump_message(answer(found[1], self._contexts[node_id], load_message(down)))
-        self.bytes_down += len(down)
-        self.bytes_up += len(up)
-        self._replies[message_id] = load_message(up)
-        return message_id
+            self._replies[message_id] = nobody_there(message)
+            return None
+        task = dump_message(message)
+        self.bytes_down += len(task)
+        return task
+
+    def _give_back(self, message_id: str, reply: bytes) -> None:
+        self.bytes_up += len(reply)
+        self._replies[message_id] = load_message(reply)

@@ -12,16 +12,17 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final
 
-from flwr.app import Error, Message
+from flwr.app import Message
 
-from aggregator.carriers.port import Carrier, no_longer_there, task_id
+from aggregator.carriers.port import Carrier, nobody_there, task_id
 from schemas.errors import RejectedInput, SignatureRejected
-from schemas.flower_codec import dump_message, load_message, name_message
+from schemas.flower_codec import UNUSABLE_REPLY, dump_message, error_reply, load_message, name_message
 from schemas.fragments import Reassembly, decode_fragment
 from schemas.link import Link, Received
 from schemas.logs import event
 from schemas.member_link import node_id_of, send_in_fragments
 from schemas.messages import MemberPresence, decode
+from schemas.offer import OFFER
 from schemas.settings import BrokerSettings
 from schemas.signing import KeyRing, Role, Signer
 from schemas.topics import MEMBER, REPLY, TASK
@@ -31,6 +32,7 @@ log = logging.getLogger(__name__)
 MAX_REPLIES_BYTES = 64 << 20  # of all members together, unfinished
 MAX_REPLY_AGE_S = 300.0
 REMEMBERED_TASKS = 4096  # to tell a reply that came twice from one that came too late
+NO_ANSWER_WILL_COME = frozenset({"oversized", "bad_magic", "bad_head", "bad_message", "bad_dtype", "bad_shape"})
 WAKE_S = 1.0
 ASK_AGAIN_S = 20.0  # a member that trains longer answers twice, which is counted; one that missed the task is not lost
 REANNOUNCE_WITHIN_S = 15.0  # after our own reconnect; members come back within some seconds of us
@@ -174,7 +176,7 @@ class MqttCarrier(Carrier):
         member = self.member_of(node_id)
         with self._changed:
             if member is None:
-                self._inbox[message_id] = Message(Error(1, no_longer_there(node_id)), reply_to=message)
+                self._inbox[message_id] = nobody_there(message)
                 return message_id
             self._pending[message_id] = _Task(member, node_id, dump_message(message))
             self._done.pop(message_id, None)
@@ -265,12 +267,18 @@ class MqttCarrier(Carrier):
 
     def _take_fragment(self, member: str, received: Received) -> None:
         body = self._keys.open(received.topic, received.payload, role=self._server.member_role, name=member)
-        content = self._reassembly.add(received.topic, decode_fragment(body), now_s=time.monotonic())
-        for topic, _, item in self._reassembly.expired(now_s=time.monotonic()):
-            self._count("fragments_incomplete", topic, f"message {item} never became whole")
-        if content is None:
+        try:
+            content = self._reassembly.add(received.topic, decode_fragment(body), now_s=time.monotonic())
+            for topic, _, item in self._reassembly.expired(now_s=time.monotonic()):
+                self._count("fragments_incomplete", topic, f"message {item} never became whole")
+            if content is None:
+                return
+            reply = load_message(content)
+        except RejectedInput as error:
+            self._count(error.reason, received.topic, str(error))
+            if error.reason in NO_ANSWER_WILL_COME:
+                self._answer_for(member, f"{error.reason}: {error}")
             return
-        reply = load_message(content)
         message_id = reply.metadata.reply_to_message_id
         with self._changed:
             self.bytes_up += len(content)
@@ -285,9 +293,19 @@ class MqttCarrier(Carrier):
                 return
             else:
                 problem = known or "unasked"
-        self._count(problem, received.topic, f"reply to {message_id!r}")
+        if problem != "unasked" or not message_id.startswith(OFFER):  # what sites offer is not expected to be asked for
+            self._count(problem, received.topic, f"reply to {message_id!r}")
         if problem in {"late", "unasked"} and self.on_late is not None:
             self.on_late(member, reply)
+
+    def _answer_for(self, member: str, text: str) -> None:
+        """Put an error in the place of what a member's own key has signed and nobody can use."""
+        with self._changed:
+            for message_id in [m for m, task in self._pending.items() if task.member == member]:
+                task = load_message(self._pending[message_id].content)
+                self._inbox[message_id] = error_reply(task, UNUSABLE_REPLY, text)
+                self._finish(message_id, "unusable")
+            self._changed.notify_all()
 
     def _count(self, reason: str, topic: str, text: str) -> None:
         self.counters[reason] += 1

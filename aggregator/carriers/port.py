@@ -3,13 +3,13 @@
 import hashlib
 import logging
 from abc import abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from flwr.app import ArrayRecord, Message, RecordDict
 from flwr.serverapp import Grid
 
-from schemas.flower_codec import RUN_ID, take_identity
+from schemas.flower_codec import NOBODY_THERE, RUN_ID, error_reply, take_identity
 
 if TYPE_CHECKING:
     from flwr.supercore.run import Run
@@ -30,8 +30,9 @@ class Carrier(Grid):
         bytes_up: Bytes of replies received so far.
     """
 
-    def __init__(self) -> None:
-        take_identity(SERVER_NODE_ID)
+    def __init__(self, *, within_flower: bool = False) -> None:
+        if not within_flower:  # Flower's own engine has given this process an identity, and counts on it
+            take_identity(SERVER_NODE_ID)
         self._run: Run | None = None
         self.on_reply: Callable[[Message], None] | None = None
         self.on_late: Callable[[str, Message], None] | None = None
@@ -41,6 +42,10 @@ class Carrier(Grid):
     @abstractmethod
     def member_of(self, node_id: int) -> str | None:
         """Name the member behind a node's number; None if no such member has been seen."""
+
+    @abstractmethod
+    def get_node_ids(self) -> Sequence[int]:
+        """Numbers of the members in reach, in the order of their names."""
 
     @abstractmethod
     def start(self) -> None:
@@ -80,13 +85,14 @@ def task_id(message: Message) -> str:
         digest.update(name.encode())
         if isinstance(record, ArrayRecord):
             for key, array in sorted(record.items()):
-                digest.update(f"{key}{array.dtype}{array.shape}".encode())
-                digest.update(array.numpy().tobytes())
+                digest.update(f"{key}{array.stype}{array.dtype}{array.shape}".encode())
+                digest.update(array.data)
         else:
             digest.update(repr(sorted(record.items())).encode())
     return digest.hexdigest()[:32]
 
 
-def no_longer_there(node_id: int) -> str:
-    """What an error reply says of a node nobody knows."""
-    return f"node {node_id} is not here; it has left or never said it was there"
+def nobody_there(task: Message) -> Message:
+    """Answer in the place of a node that nobody knows, or that has left."""
+    node_id = task.metadata.dst_node_id
+    return error_reply(task, NOBODY_THERE, f"node {node_id} is not here; it has left or never said it was there")

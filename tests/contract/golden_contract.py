@@ -99,6 +99,30 @@ STATUS = m.GatewayStatus(
     ),
 )  # fmt: skip
 STATUS_WITH_FIRST = STATUS.model_copy(update={"outbox_first": 37})
+STATUS_WITH_TRIALS = STATUS_WITH_FIRST.model_copy(
+    update={
+        "started_at_us": AT - 60_000_000, "releases_refused": {"bad_digest": 1}, "site_heard_s": 2.5,
+        "gate": m.GateReport(
+            version=18, digest="cd" * 32, in_use_version=17, rows=40, faults=120, auroc=0.93, auroc_in_use=0.94,
+            loss=0.5, loss_in_use=0.25, false_alarm_rate=0.025, false_alarm_rate_in_use=0.0,
+            by_fault={"imbalance": (0.5, 0.75)}, problem="",
+        ),
+        "shadow": m.ShadowSummary(
+            this_version=18, in_use_version=17, points=2, windows=300, exceeding_this=4, exceeding_in_use=3, errors=1,
+            in_limits_this=(0, 299, 1), in_limits_in_use=(1, 299, 0), loss_this=(300,), loss_in_use=(300,),
+            window_us_this=25.5, window_us_in_use=24.25,
+        ),
+        "fits": (
+            m.MachineFit(
+                machine="pump-07", release_version=17, steps=600, rows=40, auroc=0.5, auroc_local=0.75, loss=1.5,
+                loss_local=1.25, at_us=AT,
+            ),
+        ),
+    }
+)  # fmt: skip
+STATUS_WITH_HOST = STATUS_WITH_TRIALS.model_copy(
+    update={"disk_size_bytes": 1 << 36, "load_share": 0.25, "certificate_until_us": AT + 86_400_000_000}
+)
 COMMAND = m.Command(
     command_id="0" * 32, gateway="gw-1", action="shelve", point="pump-07/de", actor="fitter", note="belt changed",
     issued_at_us=AT, until_us=AT + 3_600_000_000, label="",
@@ -160,7 +184,9 @@ _META, _BLOB = array_blob(np.arange(6, dtype=np.float32).reshape(2, 3))
 GOLDEN: tuple[Golden, ...] = (
     *(_said(said, written=said.kind not in ONLY_READ) for said in SAID),
     *(_said(said, ".remaining_life") for said in SAID_WITH_LIFE),
-    _said(STATUS_WITH_FIRST, ".outbox_first"),
+    _said(STATUS_WITH_FIRST, ".outbox_first", written=False),
+    _said(STATUS_WITH_TRIALS, ".trials", written=False),
+    _said(STATUS_WITH_HOST, ".host"),
     Golden("capture.v1.bin", CAPTURE, encode_capture, decode_capture),
     Golden("fragment.v1.bin", Fragment(7, 41, 1, 3, 20, b"seven b"), encode_fragment, decode_fragment),
     Golden("container.v1.bin", ({"a": _META, "n": 3}, {"a": _BLOB, "empty": b""}), _container, unpack),

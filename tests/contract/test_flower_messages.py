@@ -1,18 +1,20 @@
 """What we touch of Flower that it does not publish, held against the pinned version; and what crosses the wire."""
 
 import importlib.metadata
+import os
 from typing import Any
 
 import numpy as np
 import pytest
 from flwr.app import Array, ArrayRecord, ConfigRecord, Error, Message, Metadata, MetricRecord, RecordDict
+from flwr.supercore import telemetry
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
 from numpy.typing import NDArray
 
 from schemas.errors import MessageRejected, TensorsRejected
-from schemas.flower_codec import dump_message, load_message, name_message, take_identity
+from schemas.flower_codec import dump_message, load_message, name_message, take_identity, tell_nobody
 from schemas.learning_task import EvaluationReply, LearningTask, TrainingReply
 
 THETA = np.arange(5, dtype=np.float32)
@@ -76,6 +78,28 @@ def test_every_array_arrives_as_it_was_sent(array: NDArray[Any]) -> None:
     arrived = carried(content).content
     np.testing.assert_array_equal(arrived.array_records["a"]["x"].numpy(), array)
     assert dict(arrived.config_records["c"]) == {"k": "v"}
+
+
+def test_an_array_that_flower_holds_in_another_way_arrives_all_the_same() -> None:
+    """Fortran order is written by numpy as it lies in memory; ours is always the other."""
+    array = np.asfortranarray(np.arange(6, dtype=np.float32).reshape(2, 3))
+    arrived = carried(RecordDict({"a": ArrayRecord({"x": Array(array)})})).content.array_records["a"]["x"]
+    np.testing.assert_array_equal(arrived.numpy(), array)
+    assert arrived.data == Array(np.ascontiguousarray(array)).data
+
+
+def test_bytes_and_lists_arrive_as_they_were_sent() -> None:
+    """A record of Flower may hold bytes; the head of our container is JSON, which may not."""
+    said = {"raw": b"\x00\xff", "many": [b"a", b""], "numbers": [1, 2], "text": "x", "yes": True}
+    assert dict(carried(RecordDict({"c": ConfigRecord(said)})).content.config_records["c"]) == said
+
+
+def test_flower_is_told_to_tell_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(telemetry, "FLWR_TELEMETRY_ENABLED", "1")
+    monkeypatch.setenv("FLWR_TELEMETRY_ENABLED", "1")
+    tell_nobody()
+    assert telemetry.create_event(telemetry.EventType.PING, None) == "disabled"
+    assert os.environ["FLWR_TELEMETRY_ENABLED"] == "0"
 
 
 def test_a_task_arrives_as_it_was_asked() -> None:
