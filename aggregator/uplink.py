@@ -1,28 +1,41 @@
 """This file knows a site as a member of the enterprise's learning: a Flower client above, a server below.
 
-A task from above carries the fleet's parameters. The site takes them as its base, lets its own gateways learn, and
-answers with what they have changed; its voice is the sum of theirs.
+Asynchronously, the site offers what its own rounds have changed, again until the enterprise says that it is stored.
+Synchronously, a task from above carries the fleet's parameters; the site takes them as its base, lets its gateways
+learn, and answers with what they have changed. Either way its voice is the sum of theirs.
 """
 
+import logging
+import threading
 from collections.abc import Callable
 from typing import Protocol
 
 import numpy as np
-from flwr.app import Context, Message
+import sqlalchemy as sa
+from flwr.app import Context, Message, RecordDict
 from flwr.clientapp import ClientApp
 
+from aggregator.database import may_pass
 from aggregator.errors import AggregatorError
 from aggregator.learning.ledger import FenceLedger
+from aggregator.learning.offers import Offers
 from aggregator.learning.strategy import Parameters, RoundResult
+from aggregator.merge.levels import levels_of, part_for_enterprise
 from aggregator.settings import UplinkSettings
 from schemas.learning_task import EvaluationReply, LearningTask, TrainingReply, adopted
+from schemas.logs import event
 from schemas.member_link import MemberLink, Membership
+from schemas.offer import ACKNOWLEDGE_ACTION, OFFER, Acknowledgement
 from schemas.release import TRAIN_STEP, Release
 from schemas.signing import KeyRing, Signer
 from schemas.topics import REPLY, Topic
 from schemas.variation import Variation
 from schemas.variation_task import ACTION, VariationMessage
 from schemas.variation_task import RECORD as VARIATION_RECORD
+
+log = logging.getLogger(__name__)
+
+LONGEST_PAUSE_S = 900.0  # between two tries: an offer of 50,000 parameters every half minute would be 0.5 GB a day
 
 
 class UplinkRefused(AggregatorError):
@@ -47,6 +60,9 @@ class Site(Protocol):
     def vary_for_enterprise(self, known: Variation | None) -> Variation:
         """Ask the site's gateways how their machines vary."""
 
+    def acknowledged(self, said: Acknowledgement) -> None:
+        """Take what became of an offer."""
+
 
 def make_uplink_app(site: Site) -> ClientApp:
     """Make the Flower app by which a site serves its enterprise."""
@@ -60,7 +76,7 @@ def make_uplink_app(site: Site) -> ClientApp:
             raise UplinkRefused(f"the site's round is void: {result.void}")
         reply = TrainingReply(
             base_version=task.base_version,
-            delta=result.theta - task.theta,
+            delta=part_for_enterprise(result.delta, levels_of(site.current())),
             weight=result.weight,
             loss_before=result.metrics["loss_before"],
             loss_after=result.metrics["loss_after"],
@@ -78,6 +94,11 @@ def make_uplink_app(site: Site) -> ClientApp:
         task = _checked(message, site.current())
         known = VariationMessage.read(message).known if VARIATION_RECORD in message.content else None
         return Message(adopted(site.adopt(task.theta, task.base_version, known).version), reply_to=message)
+
+    @app.query(ACKNOWLEDGE_ACTION)
+    def take_acknowledgement(message: Message, _context: Context) -> Message:
+        site.acknowledged(Acknowledgement.read(message))
+        return Message(RecordDict(), reply_to=message)
 
     @app.query(ACTION)
     def tell_variation(message: Message, _context: Context) -> Message:
@@ -111,8 +132,14 @@ class Uplink:
         keys: KeyRing,
         clock_us: Callable[[], int],
         ledger: FenceLedger,
+        offers: Offers | None,
     ) -> None:
         self._ledger = ledger
+        self._offers = offers
+        self._repeat_s = settings.repeat_s
+        self._stopping = threading.Event()
+        self._fault: Exception | None = None
+        self._thread = threading.Thread(target=self._run, name="learning-offers", daemon=True)
         self._link = MemberLink(
             settings.broker,
             Membership(settings.enterprise, "enterprise", site_name),
@@ -126,16 +153,53 @@ class Uplink:
     @property
     def fault(self) -> Exception | None:
         """What ended the thread that serves the enterprise, if anything did."""
-        return self._link.fault
+        return self._fault or self._link.fault
 
     def start(self) -> None:
         """Connect in the background and serve the enterprise."""
         self._link.start()
+        if self._offers is not None:
+            self._thread.start()
 
     def stop(self) -> None:
-        """Withdraw and disconnect."""
+        """Withdraw and disconnect; what was not acknowledged is offered again after the next start."""
+        self._stopping.set()
+        if self._offers is not None:
+            self._offers.wake()
         self._link.stop()
+        if self._thread.is_alive():
+            self._thread.join(self._repeat_s)
         self._ledger.flush()
+
+    def _run(self) -> None:
+        assert self._offers is not None
+        try:
+            self._send_offers(self._offers)
+        except Exception as error:
+            self._fault = error
+            log.exception("learning_offers_failed")
+
+    def _send_offers(self, offers: Offers) -> None:
+        """One after the other, oldest first; the next when the enterprise has said what became of this one."""
+        last, tries = "", 0
+        while not self._stopping.is_set():
+            seen = offers.changes
+            offer = None
+            try:
+                if self._link.wait_connected(1.0):
+                    offer = offers.next()
+            except sa.exc.OperationalError as error:
+                if not may_pass(error):
+                    raise
+                event(log, logging.WARNING, "offers_wait", problem=str(error.__cause__ or error))
+            if offer is not None:
+                tries = tries + 1 if offer.key == last else 0
+                last = offer.key
+                self._link.tell(offer.record(), OFFER + offer.key)
+                event(
+                    log, logging.INFO, "offer_sent", rounds=offer.rounds, last_round=offer.last_round, tries=tries + 1
+                )
+            offers.wait_change(seen, min(LONGEST_PAUSE_S, self._repeat_s * 2.0**tries))
 
     def _count(self, topic: Topic, sent_bytes: int) -> None:
         self._ledger.count(topic, sent_bytes)

@@ -1,7 +1,8 @@
 """This file knows what of a round is written down, and writes it before anybody acts on it.
 
 offered -> merged -> released, or void from either of the first two. An update is stored when it comes, so that a
-restart in the middle asks only those who have not answered. Deltas go when the round has ended.
+restart in the middle asks only those who have not answered. Deltas go when the round has ended. What waited when the
+round opened is its own until then, see `aggregator.learning.waiting`.
 """
 
 import hashlib
@@ -14,6 +15,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Engine
 
 from aggregator.database import writing
+from aggregator.learning.waiting import LateUpdate, WaitingUpdates
 from aggregator.merge.pipeline import MergeOutcome
 from aggregator.merge.validate import Rejection, Update, norm
 from schemas.site_tables import learning_round, round_update
@@ -33,7 +35,7 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class OpenRound:
-    """A round that has not ended."""
+    """A round that has not ended; one that is `from_buffer` asks nobody to learn, it merges what has waited."""
 
     round_id: int
     base_version: int
@@ -41,20 +43,46 @@ class OpenRound:
     started_at_us: int
     invited: tuple[str, ...]
     for_enterprise: bool
+    from_buffer: bool = False
 
 
 class RoundBook:
-    """The rounds of one level in the database."""
+    """The rounds of one level in the database.
+
+    Attributes:
+        waiting: What came outside a round.
+    """
 
     def __init__(self, engine: Engine, level: RoundLevel, clock_us: Callable[[], int]) -> None:
         self._engine = engine
         self._level = level
         self._clock_us = clock_us
+        self.waiting = WaitingUpdates(engine, level, clock_us)
 
-    def open_round(self, base_version: int, invited: Sequence[str], *, for_enterprise: bool = False) -> OpenRound:
-        """Write down that members are about to be asked."""
+    def open_round(
+        self,
+        base_version: int,
+        invited: Sequence[str],
+        *,
+        for_enterprise: bool = False,
+        from_buffer: bool = False,
+        max_staleness: int = 0,
+        notes: Mapping[str, Any] | None = None,
+    ) -> OpenRound:
+        """Write down that members are about to be asked, and take what waits for a merge.
+
+        Args:
+            base_version: The release to start from.
+            invited: Members to be asked, or of a round `from_buffer` those whose updates are merged.
+            for_enterprise: Whether the enterprise asked for it; it takes nothing that waits.
+            from_buffer: Whether nobody is asked to learn.
+            max_staleness: What waits and is further behind is refused.
+            notes: More to remember of the round, as JSON.
+        """
         now_us = self._clock_us()
-        metrics = {"invited": list(invited), "for_enterprise": for_enterprise}
+        metrics = {
+            "invited": list(invited), "for_enterprise": for_enterprise, "from_buffer": from_buffer, **(notes or {})
+        }  # fmt: skip
         with writing(self._engine) as connection:
             result = connection.execute(
                 sa.insert(learning_round).values(
@@ -69,7 +97,10 @@ class RoundBook:
             key = result.inserted_primary_key
             assert key is not None
             round_id = int(key[0])
-        return OpenRound(round_id, base_version, "offered", now_us, tuple(invited), for_enterprise)
+            if not for_enterprise:
+                taken = self.waiting.take(connection, round_id, base_version, max_staleness)
+                self._set(connection, round_id, add_metrics={"late": taken})
+        return OpenRound(round_id, base_version, "offered", now_us, tuple(invited), for_enterprise, from_buffer)
 
     def unfinished(self) -> list[OpenRound]:
         """Rounds a former life of this process has left open, oldest first."""
@@ -82,6 +113,7 @@ class RoundBook:
             OpenRound(
                 row["round_id"], row["base_version"], row["state"], row["started_at_us"],
                 tuple(row["metrics"].get("invited", ())), bool(row["metrics"].get("for_enterprise", False)),
+                bool(row["metrics"].get("from_buffer", False)),
             )
             for row in rows
         ]  # fmt: skip
@@ -93,13 +125,7 @@ class RoundBook:
         self._note(
             round_id, update.member, reason="", weight=update.weight, norm=norm(delta), bytes=size_bytes,
             digest=hashlib.sha256(delta.tobytes()).hexdigest(), delta=delta.tobytes(),
-            metrics={
-                "base_version": update.base_version,
-                "staleness": update.staleness,
-                "loss_before": answer.loss_before,
-                "loss_after": answer.loss_after,
-                "held_back_rows": answer.held_back_rows,
-            },
+            metrics={"base_version": update.base_version, "staleness": update.staleness, **_said(answer)},
         )  # fmt: skip
 
     def note_rejection(self, round_id: int, rejection: Rejection, size_bytes: int = 0) -> None:
@@ -109,13 +135,53 @@ class RoundBook:
             metrics={"text": rejection.text[:2000]},
         )  # fmt: skip
 
-    def note_late(self, round_id: int, member: str) -> None:
-        """Write that a member did answer, after its round had been decided without it."""
+    @staticmethod
+    def present(connection: Connection, round_id: int) -> list[str]:
+        """Who was there when a round opened, asked or not."""
+        mine = learning_round.c.round_id == round_id
+        metrics = connection.execute(sa.select(learning_round.c.metrics).where(mine)).scalar_one()
+        return list(metrics.get("present") or metrics.get("invited", ()))
+
+    def asked(self, round_id: int, member: str) -> int | None:
+        """What a member was given to start from in a round; None when it was not asked, or has answered in time."""
+        with self._engine.connect() as connection:
+            return self._asked(connection, round_id, member)
+
+    def note_late(self, round_id: int, member: str, answer: Answer | None, reason: str = "late") -> bool:
+        """Write that a member did answer, after its round had been decided without it.
+
+        Args:
+            round_id: The round it was asked in.
+            member: Who.
+            answer: What it has learnt, for the next merge; None when that cannot be used.
+            reason: Why not; in a word.
+
+        Returns:
+            Whether the answer waits for the next merge now.
+        """
         mine = (round_update.c.round_id == round_id) & (round_update.c.member == member)
         with writing(self._engine) as connection:
+            if self._asked(connection, round_id, member) is None:
+                return False
             connection.execute(
-                sa.update(round_update).where(mine, round_update.c.reason == "no_reply").values(reason="late")
+                sa.update(round_update).where(mine, round_update.c.reason == "no_reply").values(reason=reason[:32])
             )
+            if answer is None:
+                return False
+            late = LateUpdate(str(round_id), answer.update, _said(answer))
+            return self.waiting.add(connection, late, make_room=True) == "stored"
+
+    def _asked(self, connection: Connection, round_id: int, member: str) -> int | None:
+        row = connection.execute(
+            sa.select(learning_round.c.base_version, learning_round.c.metrics).where(
+                learning_round.c.round_id == round_id, learning_round.c.level == self._level
+            )
+        ).one_or_none()
+        if row is None or member not in row.metrics.get("invited", ()) or row.metrics.get("from_buffer"):
+            return None
+        mine = (round_update.c.round_id == round_id) & (round_update.c.member == member)
+        known = connection.execute(sa.select(round_update.c.reason).where(mine)).scalar_one_or_none()
+        return row.base_version if known in {None, "no_reply", "late"} else None
 
     def answers(self, round_id: int) -> list[Answer]:
         """Updates stored so far, by name of the member."""
@@ -141,28 +207,44 @@ class RoundBook:
         with self._engine.connect() as connection:
             return set(connection.execute(query).scalars())
 
-    def note_merge(self, round_id: int, outcome: MergeOutcome, digest: str, metrics: Mapping[str, float]) -> None:
-        """Write down what the merge has come to, before anything is done with it."""
+    def note_merge(
+        self,
+        round_id: int,
+        outcome: MergeOutcome,
+        digest: str,
+        metrics: Mapping[str, float],
+        useful: Mapping[str, float] | None = None,
+    ) -> None:
+        """Write down what the merge has come to, before anything is done with it; `useful`: members' contributions."""
         with writing(self._engine) as connection:
-            for member, weight in outcome.accepted.items():
-                self._judge(connection, round_id, member, accepted=True, weight=weight, reason="")
             for member, rejection in outcome.rejected.items():
                 self._judge(connection, round_id, member, accepted=False, weight=0.0, reason=rejection.reason)
+            for member, weight in outcome.accepted.items():
+                self._judge(connection, round_id, member, accepted=True, weight=weight, reason="")
+            for member, contribution in (useful or {}).items():
+                self._add_metrics(connection, round_id, member, {"contribution": round(contribution, 4)})
             self._set(
                 connection, round_id, state="merged", rule=outcome.rule_used, digest=digest,
                 accepted=len(outcome.accepted), text="; ".join(outcome.notes), add_metrics=metrics,
             )  # fmt: skip
 
-    def note_void(self, round_id: int, text: str, metrics: Mapping[str, float] | None = None) -> None:
-        """End a round without a release; nothing of it is used."""
+    def note_void(
+        self, round_id: int, text: str, metrics: Mapping[str, float] | None = None, *, worse: bool = False
+    ) -> None:
+        """End a round without a release; what it had taken waits on, unless members were worse off with it."""
         with writing(self._engine) as connection:
             self._end(connection, round_id, state="void", text=text, add_metrics=metrics or {})
+            if worse:
+                self.waiting.give_up(connection, round_id, "worse")
+            else:
+                self.waiting.give_back(connection, round_id)
 
     def note_release(
         self, connection: Connection, round_id: int, release_version: int, metrics: Mapping[str, float]
     ) -> None:
         """End a round with a release, in the transaction that publishes it."""
         self._end(connection, round_id, state="released", release_version=release_version, add_metrics=metrics)
+        self.waiting.end(connection, round_id)
 
     def note_traffic(self, round_id: int, *, bytes_down: int, bytes_up: int) -> None:
         """Write down what the round has cost."""
@@ -182,10 +264,17 @@ class RoundBook:
                 row = {"accepted": False, "received_at_us": self._clock_us(), **values}
                 connection.execute(sa.insert(round_update).values(round_id=round_id, member=member, **row))
 
-    @staticmethod
-    def _judge(connection: Connection, round_id: int, member: str, **values: Any) -> None:
+    def _judge(self, connection: Connection, round_id: int, member: str, **values: Any) -> None:
         mine = (round_update.c.round_id == round_id) & (round_update.c.member == member)
-        connection.execute(sa.update(round_update).where(mine).values(**values))
+        if not connection.execute(sa.update(round_update).where(mine).values(**values)).rowcount:
+            row = {"received_at_us": self._clock_us(), "metrics": {"late": True}, **values}
+            connection.execute(sa.insert(round_update).values(round_id=round_id, member=member, **row))
+
+    @staticmethod
+    def _add_metrics(connection: Connection, round_id: int, member: str, more: Mapping[str, Any]) -> None:
+        mine = (round_update.c.round_id == round_id) & (round_update.c.member == member)
+        metrics = connection.execute(sa.select(round_update.c.metrics).where(mine)).scalar_one()
+        connection.execute(sa.update(round_update).where(mine).values(metrics={**metrics, **more}))
 
     def _end(self, connection: Connection, round_id: int, **values: Any) -> None:
         row = connection.execute(
@@ -194,6 +283,7 @@ class RoundBook:
         known = connection.execute(
             sa.select(round_update.c.member).where(round_update.c.round_id == round_id)
         ).scalars()
+        late = self.waiting.members_with(connection, str(round_id))
         for member in sorted(set(row.get("invited", ())) - set(known)):
             connection.execute(
                 sa.insert(round_update).values(
@@ -201,7 +291,7 @@ class RoundBook:
                     member=member,
                     received_at_us=self._clock_us(),
                     accepted=False,
-                    reason="no_reply",
+                    reason="late" if member in late else "no_reply",
                     metrics={},
                 )
             )
@@ -216,7 +306,15 @@ class RoundBook:
         )
 
     @staticmethod
-    def _set(connection: Connection, round_id: int, *, add_metrics: Mapping[str, float], **values: Any) -> None:
+    def _set(connection: Connection, round_id: int, *, add_metrics: Mapping[str, Any], **values: Any) -> None:
         mine = learning_round.c.round_id == round_id
         metrics = connection.execute(sa.select(learning_round.c.metrics).where(mine)).scalar_one()
         connection.execute(sa.update(learning_round).where(mine).values(metrics={**metrics, **add_metrics}, **values))
+
+
+def _said(answer: Answer) -> dict[str, float]:
+    return {
+        "loss_before": answer.loss_before,
+        "loss_after": answer.loss_after,
+        "held_back_rows": answer.held_back_rows,
+    }

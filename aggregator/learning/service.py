@@ -1,48 +1,57 @@
 """This file knows when rounds happen and what becomes of them: the learning of one site or one enterprise.
 
 Rounds run one after the other, each under one lock: the site's own on its schedule, those the enterprise asks for in
-between. A round that a former life left open is taken up where it stood, or voided with its reason.
+between. A round that a former life left open is taken up where it stood, or voided with its reason. An asynchronous
+enterprise asks nobody to learn: it merges what sites have offered, once enough of them have.
 """
 
 import logging
 import threading
 import time
-from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from functools import partial
 
 from flwr.app import Message
 from sqlalchemy.engine import Engine
 
 from aggregator.carriers.mqtt import MqttCarrier, Server
+from aggregator.carriers.verdicts import tell_rejected
 from aggregator.database import writing
 from aggregator.learning.book import Answer, OpenRound, RoundBook
+from aggregator.learning.fleet import FleetPush
+from aggregator.learning.intake import Intake, Rules
 from aggregator.learning.ledger import FenceLedger
+from aggregator.learning.offers import Offers, SiteRound
+from aggregator.learning.participants import Participants
+from aggregator.learning.standings import Standings
 from aggregator.learning.strategy import MergeStrategy, Parameters, Plan, RoundResult, digest_of, run_rounds
 from aggregator.learning.variation import MAX_SESSIONS_A_MEMBER, ask_variation, learn_variation
+from aggregator.merge.levels import levels_of, part_for_enterprise, part_for_site, with_own_parts
 from aggregator.merge.pipeline import MergeOutcome, Rule
-from aggregator.merge.validate import Limits, Rejection
-from aggregator.registry import Level, Registry
-from aggregator.rollout import Rollout, write_rollout
+from aggregator.merge.validate import Limits, Rejection, Update
+from aggregator.registry import Registry
+from aggregator.rollout import Rollout
 from aggregator.settings import AggregatorSettings
 from aggregator.uplink import Uplink, UplinkRefused
 from schemas.errors import MessageRejected
-from schemas.learning_task import ADOPT, EVALUATE, EvaluationReply, LearningTask
+from schemas.learning_task import EVALUATE, EvaluationReply, LearningTask
 from schemas.logs import event
+from schemas.member_condition import MemberCondition
+from schemas.offer import Acknowledgement
 from schemas.release import TRAIN_STEP, VARIATION, Release
 from schemas.signing import KeyRing, Signer
 from schemas.variation import Variation, merge
-from schemas.variation_task import VariationMessage
 
 log = logging.getLogger(__name__)
 
 TICK_S = 0.5
-ADOPT_REPEAT_S = 30.0
 RESUME_PATIENCE_S = 10.0  # retained presence is there within a second; gateways reconnect within ten
+BUSY_SITE_S = 3.0  # a site in the middle of a round is not waited for where nobody else is
 SITE_GATEWAYS = 1000  # most gateways a site may speak for
 GATEWAY_LIMITS = Limits(max_weight=4096.0)
 SITE_LIMITS = Limits(max_weight=4096.0 * SITE_GATEWAYS)  # a site speaks for all its gateways
-LATE_REPLIES_KEPT = 256
-ROUND_DIGITS = 18  # of a round's number, as a database holds it
+FLEET_PARAMETERS = "fleet_parameters"  # in what a site's release says of its merge: whose child it is
 
 
 def _wall_clock_us() -> int:
@@ -52,15 +61,20 @@ def _wall_clock_us() -> int:
 class _Recorder:
     """One round's part of the book."""
 
-    def __init__(self, book: RoundBook, round_id: int) -> None:
+    def __init__(self, book: RoundBook, standings: Standings, opened: OpenRound) -> None:
         self._book = book
-        self._round_id = round_id
+        self._standings = standings
+        self._opened = opened
+        self._round_id = opened.round_id
 
     def answers(self) -> list[Answer]:
         return self._book.answers(self._round_id)
 
     def answered(self) -> set[str]:
-        return self._book.answered(self._round_id)
+        return set(self._opened.invited) if self._opened.from_buffer else self._book.answered(self._round_id)
+
+    def late(self) -> list[Update]:
+        return self._book.waiting.of_round(self._round_id)
 
     def note_answer(self, answer: Answer, size_bytes: int) -> None:
         self._book.note_answer(self._round_id, answer, size_bytes)
@@ -70,8 +84,13 @@ class _Recorder:
         event(log, logging.WARNING, "update_rejected", round=self._round_id, member=rejection.member,
               reason=rejection.reason, text=rejection.text)  # fmt: skip
 
-    def note_merge(self, outcome: MergeOutcome, digest: str, metrics: dict[str, float]) -> None:
-        self._book.note_merge(self._round_id, outcome, digest, metrics)
+    def note_merge(
+        self, outcome: MergeOutcome, digest: str, metrics: dict[str, float], useful: Mapping[str, float]
+    ) -> None:
+        self._book.note_merge(self._round_id, outcome, digest, metrics, useful)
+
+    def note_condition(self, member: str, condition: MemberCondition) -> None:
+        self._standings.note_condition(member, condition)
 
 
 class Learning:
@@ -103,11 +122,10 @@ class Learning:
         self._round_lock = threading.Lock()
         self._stopping = threading.Event()
         self._wake = threading.Event()
-        self._late: deque[tuple[int, str]] = deque(maxlen=LATE_REPLIES_KEPT)
-        self._adopt_sent_at_s: dict[str, float] = {}
-        self._adopted: set[tuple[str, int]] = set()
         self._book = RoundBook(engine, settings.role, clock_us)
         self._ledger = FenceLedger(engine, clock_us)
+        self._standings = Standings(engine, settings.role, clock_us)
+        self._offers: Offers | None = None
         self.registry = Registry(engine, signer, clock_us)
         self.carrier = MqttCarrier(
             settings.broker,
@@ -115,18 +133,29 @@ class Learning:
             signer=signer,
             keys=keys,
         )
-        self.carrier.on_late = self._note_late
+        self._intake = Intake(
+            engine, self._book, self.carrier, self.registry.current, self._rules,
+            on_stored=self._wake.set, on_adopted=self._note_adopted, clock_us=clock_us,
+        )  # fmt: skip
+        self.carrier.on_late = self._intake.put
+        offered = not self._is_site and settings.learning.upward == "asynchronous"
+        self._members = Participants(self._book, self._standings, self.carrier, takes_offers=offered)
         self.rollout: Rollout | None = None
+        self._fleet: FleetPush | None = None
         if self._is_site:
             self.rollout = Rollout(
-                settings.broker, settings.name, self.registry.current, engine,
-                signer=signer, keys=keys, clock_us=clock_us,
+                settings.broker, settings.name, self.registry, engine,
+                signer=signer, keys=keys, clock_us=clock_us, settings=settings.rollout,
             )  # fmt: skip
+        else:
+            self._fleet = FleetPush(engine, self.carrier, self.registry.current, clock_us)
         self._uplink: Uplink | None = None
         if settings.uplink is not None:
+            if settings.learning.upward == "asynchronous":
+                self._offers = Offers(engine, settings.name, clock_us)
             self._uplink = Uplink(
                 settings.uplink, settings.name, self,
-                signer=signer, keys=keys, clock_us=clock_us, ledger=self._ledger,
+                signer=signer, keys=keys, clock_us=clock_us, ledger=self._ledger, offers=self._offers,
             )  # fmt: skip
         self._fault: Exception | None = None
         self._thread = threading.Thread(target=self._run, name="learning-rounds", daemon=True)
@@ -134,22 +163,29 @@ class Learning:
     def start(self) -> None:
         """Make sure there is a release, connect, and run rounds in the background."""
         self.registry.start_with(self._first)
+        self._intake.start()
         self.carrier.start()
-        if self.rollout is not None:
-            self.rollout.start()
+        for part in (self.rollout, self._fleet):
+            if part is not None:
+                part.start()
         if self._uplink is not None:
             self._uplink.start()
         self._thread.start()
 
     def use_settings(self, settings: AggregatorSettings) -> None:
-        """Run rounds by other settings from the next one on."""
+        """Run rounds by other settings from the next one on, and bring releases out by them."""
         self._settings = settings
+        if self.rollout is not None:
+            self.rollout.use_settings(settings.rollout)
 
     def stop(self) -> None:
         """End; a round under way stays open and is taken up at the next start."""
         self._stopping.set()
         self._wake.set()
         self.carrier.stop()
+        self._intake.stop()
+        if self._fleet is not None:
+            self._fleet.stop()
         if self._uplink is not None:
             self._uplink.stop()
         if self.rollout is not None:
@@ -160,7 +196,7 @@ class Learning:
     @property
     def fault(self) -> Exception | None:
         """What ended a thread of ours, if anything did: the service should stop then, and be started again."""
-        parts = (self.rollout, self._uplink)
+        parts = (self.rollout, self._fleet, self._uplink, self._intake)
         return self._fault or next((part.fault for part in parts if part is not None and part.fault is not None), None)
 
     @property
@@ -173,13 +209,13 @@ class Learning:
         return self.registry.current()
 
     def run_round(self) -> RoundResult | None:
-        """Run one round of our own now; None when too few members are there or we are stopping."""
+        """Run one round of our own now; None when too few members are there, or have offered, or we are stopping."""
         with self._round_lock:
             release = self.registry.current()
-            members = self._present()
+            members = self._members.candidates()
             if len(members) < self._settings.learning.min_members:
                 return None
-            opened = self._book.open_round(release.version, members)
+            opened = self._open_round(release, members)
             return self._carry_out(opened, release, release.parameters(), _fleet_version(release))
 
     def learn_for_enterprise(self, theta: Parameters, fleet_version: int) -> RoundResult:
@@ -190,14 +226,22 @@ class Learning:
         """
         with self._round_lock:
             release = self._adopt(theta, fleet_version)
-            members = self._present()
+            theta = with_own_parts(theta, release.parameters(), levels_of(release))
+            members = self._members.present()
             if len(members) < self._settings.learning.min_members:
                 raise UplinkRefused(f"{len(members)} gateways are here, {self._settings.learning.min_members} needed")
-            opened = self._book.open_round(release.version, members, for_enterprise=True)
+            opened = self._open_round(release, members, for_enterprise=True)
             result = self._carry_out(opened, release, theta, fleet_version)
         if result is None:
             raise UplinkRefused("the site is stopping; ask again")
         return result
+
+    def acknowledged(self, said: Acknowledgement) -> None:
+        """Take what the enterprise says became of an offer."""
+        if self._offers is None or not self._offers.close(said):
+            return
+        level = logging.INFO if said.fate == "stored" else logging.WARNING
+        event(log, level, f"offer_{said.fate}", key=said.key, text=said.text)
 
     def judge_for_enterprise(self, task: LearningTask) -> EvaluationReply:
         """Ask the gateways how parameters do on what they held back; the mean over their rows.
@@ -206,8 +250,11 @@ class Learning:
             UplinkRefused: No gateway gave a usable answer.
         """
         with self._round_lock:
+            release = self.registry.current()
+            theta = with_own_parts(task.theta, release.parameters(), levels_of(release))
+            content = replace(task, theta=theta).record()
             messages = [
-                self.carrier.create_message(task.record(), EVALUATE, node, f"fleet-{task.round_number}")
+                self.carrier.create_message(content, EVALUATE, node, f"fleet-{task.round_number}")
                 for node in self.carrier.get_node_ids()
             ]
             replies = self.carrier.send_and_receive(messages, timeout=self._settings.learning.deadline_s)
@@ -239,12 +286,15 @@ class Learning:
 
     def _adopt(self, theta: Parameters, fleet_version: int, known: Variation | None = None) -> Release:
         release = self.registry.current()
-        if fleet_version <= _fleet_version(release) or digest_of(theta) == digest_of(release.parameters()):
+        digest, own = digest_of(theta), release.parameters()
+        theta = with_own_parts(theta, own, levels_of(release))
+        in_use = digest_of(theta) == digest_of(own) and digest == self._fleet_parameters()
+        if fleet_version <= _fleet_version(release) or in_use:
             return release
         with writing(self._engine) as connection:
             release = self.registry.publish(
                 connection, theta, level="fleet", data={"fleet_version": fleet_version}, metrics={},
-                merge={"rule": "fleet"}, above_version=self._highest_in_use(),
+                merge={"rule": "fleet", FLEET_PARAMETERS: digest}, above_version=self._highest_in_use(),
                 knowledge={VARIATION: known.pack()} if known is not None else None,
             )  # fmt: skip
         event(log, logging.INFO, "fleet_adopted", fleet_version=fleet_version, version=release.version)
@@ -263,14 +313,17 @@ class Learning:
         done, next_at_s = 0, time.monotonic()
         while not self._stopping.is_set():
             settings = self._settings.learning
-            due = settings.enabled and time.monotonic() >= next_at_s and not 0 < settings.max_rounds <= done
-            if due and len(self._present()) >= settings.min_members:
+            may = settings.enabled and not 0 < settings.max_rounds <= done
+            if may and self._members.takes_offers:
+                if time.monotonic() >= next_at_s and self._members.buffer_is_ready(settings, self._clock_us()):
+                    result = self.run_round()
+                    done += result is not None
+                    if result is None or result.void:
+                        next_at_s = time.monotonic() + settings.deadline_s
+            elif may and time.monotonic() >= next_at_s and len(self._members.present()) >= settings.min_members:
                 next_at_s = time.monotonic() + settings.round_interval_s
                 done += self.run_round() is not None
-            self._write_late()
             self._ledger.flush()
-            if not self._is_site:
-                self._push_fleet()
             self._wake.wait(TICK_S)
             self._wake.clear()
 
@@ -291,33 +344,38 @@ class Learning:
                     self._book.note_void(opened.round_id, f"interrupted for {age_s:.0f} s, {patience_s:.0f} s allowed")
                 else:
                     event(log, logging.INFO, "round_resumed", round=opened.round_id, state=opened.state)
-                    self._await_invited(set(opened.invited) - self._book.answered(opened.round_id))
+                    if opened.from_buffer:
+                        self._await_invited(set(opened.invited))
+                    else:
+                        self._await_invited(set(opened.invited) - self._book.answered(opened.round_id))
                     self._carry_out(opened, release, release.parameters(), _fleet_version(release))
 
     def _await_invited(self, wanted: set[str]) -> None:
         give_up_at_s = time.monotonic() + min(RESUME_PATIENCE_S, self._settings.learning.deadline_s)
-        while not wanted <= set(self._present()) and time.monotonic() < give_up_at_s:
+        while not wanted <= set(self._members.present()) and time.monotonic() < give_up_at_s:
             if self._stopping.wait(0.05):
                 return
 
     def _carry_out(
         self, opened: OpenRound, release: Release, theta: Parameters, fleet_version: int
     ) -> RoundResult | None:
-        settings = self._settings.learning
+        settings, levels = self._settings.learning, levels_of(release)
+        keep = part_for_site if self._is_site else part_for_enterprise
         plan = Plan(
             graph=release.manifest.files[TRAIN_STEP].sha256,
             steps=settings.steps,
             learning_rate=settings.learning_rate,
             proximal=settings.proximal,
             rule=self._rule,
-            limits=GATEWAY_LIMITS if self._is_site else SITE_LIMITS,
+            limits=self._rules().limits,
+            part=partial(keep, levels=levels),
             min_accepted=settings.min_members,
             quorum_share=settings.quorum_share,
         )
         strategy = MergeStrategy(
             self.carrier, plan, theta,
             base_version=opened.base_version, first_round=opened.round_id, invited=opened.invited,
-            recorder=_Recorder(self._book, opened.round_id),
+            recorder=_Recorder(self._book, self._standings, opened),
         )  # fmt: skip
         down, up = self.carrier.bytes_down, self.carrier.bytes_up
         (result,) = run_rounds(self.carrier, strategy, rounds=1, deadline_s=settings.deadline_s)
@@ -326,17 +384,53 @@ class Learning:
         )
         if self._stopping.is_set() and result.theta is None:
             return None
-        return self._conclude(opened, result, fleet_version)
+        concluded = self._conclude(opened, result, fleet_version)
+        tell_rejected(self.carrier, opened.round_id, result.rejected)
+        return concluded
 
     def _conclude(self, opened: OpenRound, result: RoundResult, fleet_version: int) -> RoundResult:
         if result.theta is None or result.outcome is None:
-            self._book.note_void(opened.round_id, result.void, result.metrics)
+            self._book.note_void(opened.round_id, result.void, result.metrics, worse=result.worse)
+            with writing(self._engine) as connection:
+                self._members.note_round(connection, opened, result.contributions)
             event(log, logging.WARNING, "round_void", round=opened.round_id, reason=result.void)
             return result
-        level: Level = "site" if self._is_site else "fleet"
+        fleet_parameters, levels = self._fleet_parameters(), levels_of(self.registry.current())
+        data, merge = self._describe(opened, result, fleet_version, fleet_parameters)
+        knowledge = {} if self._knows_from_fleet(fleet_version) else self._learn_variation(opened)
+        with writing(self._engine) as connection:
+            made = self.registry.publish(
+                connection, result.theta, level="site" if self._is_site else "fleet", data=data,
+                metrics=result.metrics, merge=merge, above_version=self._highest_in_use(), knowledge=knowledge,
+            )  # fmt: skip
+            self._book.note_release(connection, opened.round_id, made.version, result.metrics)
+            self._members.note_round(connection, opened, result.contributions)
+            if self._offers is not None and not opened.for_enterprise:  # what it asked for, it gets as the answer
+                self._offers.add(
+                    connection,
+                    SiteRound(
+                        opened.round_id,
+                        opened.base_version,
+                        made.version,
+                        fleet_version,
+                        fleet_parameters,
+                        part_for_enterprise(result.delta, levels),
+                        result.weight,
+                        result.metrics,
+                    ),
+                )
+        event(log, logging.INFO, "round_released", round=opened.round_id, version=made.version,
+              rule=result.outcome.rule_used, accepted=data["members"], **result.metrics)  # fmt: skip
+        self._spread_word()
+        return result
+
+    def _describe(
+        self, opened: OpenRound, result: RoundResult, fleet_version: int, fleet_parameters: str
+    ) -> tuple[dict[str, int], dict[str, str | int | float]]:
+        """What the manifest says of the data and of the merge."""
+        assert result.theta is not None
+        assert result.outcome is not None
         data = {"members": len(result.outcome.accepted), "rows": int(result.weight)}
-        if self._is_site:
-            data["fleet_version"] = fleet_version
         merge: dict[str, str | int | float] = {
             "rule": result.outcome.rule_used,
             "round": opened.round_id,
@@ -344,30 +438,40 @@ class Learning:
             "rejected": len(result.rejected),
             "digest": digest_of(result.theta),
         }
-        knowledge = {} if self._knows_from_fleet(fleet_version) else self._learn_variation(opened.round_id)
-        with writing(self._engine) as connection:
-            made = self.registry.publish(
-                connection, result.theta, level=level, data=data, metrics=result.metrics, merge=merge,
-                above_version=self._highest_in_use(), knowledge=knowledge,
-            )  # fmt: skip
-            self._book.note_release(connection, opened.round_id, made.version, result.metrics)
-        event(log, logging.INFO, "round_released", round=opened.round_id, version=made.version,
-              rule=result.outcome.rule_used, accepted=data["members"], **result.metrics)  # fmt: skip
-        self._spread_word()
-        return result
+        if self._is_site:
+            data["fleet_version"] = fleet_version
+            merge[FLEET_PARAMETERS] = fleet_parameters
+        return data, merge
+
+    def _open_round(self, release: Release, members: list[str], *, for_enterprise: bool = False) -> OpenRound:
+        return self._members.open_round(
+            self._settings.learning, release.version, members, seed=self._clock_us(), for_enterprise=for_enterprise
+        )
+
+    def _rules(self) -> Rules:
+        most_rows = GATEWAY_LIMITS.max_weight if self._is_site else SITE_LIMITS.max_weight
+        return Rules(Limits(most_rows, self._settings.learning.max_staleness), self._members.takes_offers)
+
+    def _fleet_parameters(self) -> str:
+        """Digest of the fleet's parameters that ours come from; before the first, of what everybody came with."""
+        known = self.registry.current().manifest.merge.get(FLEET_PARAMETERS)
+        return str(known) if known else digest_of(self._first.parameters())
 
     def _knows_from_fleet(self, fleet_version: int) -> bool:
         """Whether what is known came from the enterprise: this site's machines are in it, and all the others'."""
         return self._is_site and fleet_version > 0 and VARIATION in self.registry.current().files
 
-    def _learn_variation(self, round_id: int) -> dict[str, bytes]:
+    def _learn_variation(self, opened: OpenRound) -> dict[str, bytes]:
         """What members' machines have shown of how healthy ones vary, on top of what the product came with.
 
-        It is asked anew in every round, so nothing is counted twice; who is away is heard again next time.
+        It is asked anew in every round, so nothing is counted twice; who is away is heard again next time. Sites that
+        offer are not waited for: what is known stays where fewer have answered.
         """
+        round_id, deadline_s = opened.round_id, self._settings.learning.deadline_s
         down, up = self.carrier.bytes_down, self.carrier.bytes_up
         learnt = learn_variation(
-            self.carrier, name=f"variation-{round_id}", deadline_s=self._settings.learning.deadline_s,
+            self.carrier, name=f"variation-{round_id}",
+            deadline_s=min(deadline_s, BUSY_SITE_S) if opened.from_buffer else deadline_s,
             max_sessions=MAX_SESSIONS_A_MEMBER if self._is_site else MAX_SESSIONS_A_MEMBER * SITE_GATEWAYS,
         )  # fmt: skip
         self._book.note_traffic(
@@ -380,68 +484,26 @@ class Learning:
             return {}
         came_with = self._first.files.get(VARIATION)
         known = learnt.known if came_with is None else Variation.unpack(came_with) + learnt.known
+        before = self.registry.current().files.get(VARIATION) if opened.from_buffer else None
+        if before is not None and Variation.unpack(before).sessions > known.sessions:
+            return {}
         return {VARIATION: known.pack()}
 
-    def _push_fleet(self) -> None:
-        """Tell sites that have not adopted the fleet's parameters yet; repeated until they say so."""
-        release = self.registry.current()
-        if release.manifest.level != "fleet":
-            return
-        now_s = time.monotonic()
-        names = {node: self.carrier.member_of(node) or "" for node in self.carrier.get_node_ids()}
-        due = {
-            node: name
-            for node, name in names.items()
-            if (name, release.version) not in self._adopted
-            and now_s - self._adopt_sent_at_s.get(name, -ADOPT_REPEAT_S) >= ADOPT_REPEAT_S
-        }
-        if not due:
-            return
-        task = LearningTask(
-            round_number=release.version, base_version=release.version,
-            graph=release.manifest.files[TRAIN_STEP].sha256, theta=release.parameters(),
-            steps=0, learning_rate=0.0, proximal=0.0, seed=0,
-        )  # fmt: skip
-        content = task.record()
-        if VARIATION in release.files:
-            content.update(VariationMessage(Variation.unpack(release.files[VARIATION])).record())
-        messages = [self.carrier.create_message(content, ADOPT, node, f"adopt-{release.version}") for node in due]
-        for name in due.values():
-            self._adopt_sent_at_s[name] = now_s
-            write_rollout(self._engine, release.version, name, "offered", "", self._clock_us())
-        for reply in self.carrier.send_and_receive(messages, timeout=self._settings.learning.deadline_s):
-            name = names[reply.metadata.src_node_id]
-            if reply.has_error():
-                text = reply.error.reason or "no reason given"
-                write_rollout(self._engine, release.version, name, "refused", text, self._clock_us())
-                event(log, logging.ERROR, "fleet_refused", site=name, version=release.version, text=text)
-            else:
-                self._adopted.add((name, release.version))
-                self._adopt_sent_at_s.pop(name, None)
-                write_rollout(self._engine, release.version, name, "running", "", self._clock_us())
-
-    def _present(self) -> list[str]:
-        names = (self.carrier.member_of(node) for node in self.carrier.get_node_ids())
-        return sorted(name for name in names if name is not None)
+    def _note_adopted(self, site: str, reply: Message) -> None:
+        if self._fleet is not None:
+            self._fleet.note(site, reply)
 
     def _highest_in_use(self) -> int:
         return self.rollout.highest_version if self.rollout is not None else 0
 
     def _spread_word(self) -> None:
-        self._adopt_sent_at_s.clear()
         self._wake.set()
+        if self._fleet is not None:
+            self._fleet.wake()
+        if self._offers is not None:
+            self._offers.wake()
         if self.rollout is not None:
             self.rollout.wake()
-
-    def _note_late(self, member: str, reply: Message) -> None:
-        group = reply.metadata.group_id
-        if group.isascii() and group.isdigit() and len(group) <= ROUND_DIGITS:
-            self._late.append((int(group), member))
-
-    def _write_late(self) -> None:
-        while self._late:
-            round_id, member = self._late.popleft()
-            self._book.note_late(round_id, member)
 
 
 def _fleet_version(release: Release) -> int:

@@ -8,9 +8,9 @@ import hashlib
 
 # ruff: noqa: ARG001, ARG002 - the arguments of a Strategy and of an app are given by Flower
 import math
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
-from typing import Protocol
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Protocol
 
 import numpy as np
 from flwr.app import Array, ArrayRecord, ConfigRecord, Message, MetricRecord
@@ -20,11 +20,13 @@ from numpy.typing import NDArray
 
 from aggregator.carriers.port import SERVER_NODE_ID, Carrier
 from aggregator.learning.book import Answer
+from aggregator.learning.selection import contributions
 from aggregator.merge.pipeline import MergeOutcome, Rule, merge
 from aggregator.merge.validate import Base, Limits, Rejection, Update, validate
 from schemas.errors import MessageRejected
 from schemas.flower_codec import new_context
 from schemas.learning_task import EVALUATE, TRAIN, EvaluationReply, LearningTask, TrainingReply
+from schemas.member_condition import MemberCondition
 
 # ruff: noqa: ARG001, ARG002 - the arguments of a Strategy and of an app are given by Flower
 
@@ -46,6 +48,7 @@ class Plan:
         seed: The round's number is added to it.
         rule: How updates are merged.
         limits: What one update may be.
+        part: Takes out of an update, shape (P,), what is not merged at this level; see `aggregator.merge.levels`.
         min_accepted: Fewer accepted updates than this void the round.
         quorum_share: And fewer than this share of the invited.
     """
@@ -57,6 +60,7 @@ class Plan:
     seed: int = 0
     rule: Rule = "auto"
     limits: Limits = field(default_factory=Limits)
+    part: Callable[[NDArray[Any]], NDArray[Any]] = lambda delta: delta
     min_accepted: int = 1
     quorum_share: float = 0.5
 
@@ -71,8 +75,10 @@ class RoundResult:
         outcome: What the merge says; None when nobody answered usefully.
         rejected: Who did not take part, and why.
         void: Why the round is void; empty when it is good.
+        worse: Whether that is because members are worse off with what was merged.
         weight: Sum of the accepted updates' weights, in rows.
         metrics: Losses before and after, on what members held back.
+        contributions: Cosine of each accepted member's answer with the merged update.
     """
 
     round_number: int
@@ -82,6 +88,15 @@ class RoundResult:
     void: str
     weight: float
     metrics: dict[str, float]
+    worse: bool = False
+    contributions: Mapping[str, float] = field(default_factory=dict)
+
+    @property
+    def delta(self) -> Parameters:
+        """What a good round adds to its base, shape (P,), float32."""
+        assert self.outcome is not None
+        assert self.outcome.delta is not None
+        return self.outcome.delta
 
 
 class Recorder(Protocol):
@@ -93,11 +108,18 @@ class Recorder(Protocol):
     def answered(self) -> set[str]:
         """Members that need not be asked again."""
 
+    def late(self) -> list[Update]:
+        """What waited when the round opened: learnt from older releases, or offered unasked."""
+
     def note_answer(self, answer: Answer, size_bytes: int) -> None: ...
 
     def note_rejection(self, rejection: Rejection) -> None: ...
 
-    def note_merge(self, outcome: MergeOutcome, digest: str, metrics: dict[str, float]) -> None: ...
+    def note_merge(
+        self, outcome: MergeOutcome, digest: str, metrics: dict[str, float], useful: Mapping[str, float]
+    ) -> None: ...
+
+    def note_condition(self, member: str, condition: MemberCondition) -> None: ...
 
 
 class NoRecorder:
@@ -109,13 +131,21 @@ class NoRecorder:
     def answered(self) -> set[str]:
         return set()
 
+    def late(self) -> list[Update]:
+        return []
+
     def note_answer(self, answer: Answer, size_bytes: int) -> None:
         """Nothing."""
 
     def note_rejection(self, rejection: Rejection) -> None:
         """Nothing."""
 
-    def note_merge(self, outcome: MergeOutcome, digest: str, metrics: dict[str, float]) -> None:
+    def note_merge(
+        self, outcome: MergeOutcome, digest: str, metrics: dict[str, float], useful: Mapping[str, float]
+    ) -> None:
+        """Nothing."""
+
+    def note_condition(self, member: str, condition: MemberCondition) -> None:
         """Nothing."""
 
 
@@ -145,6 +175,7 @@ class MergeStrategy(Strategy):
         self._answers: dict[str, Answer] = {}
         self._rejected: dict[str, Rejection] = {}
         self._candidate: RoundResult | None = None
+        self._asked_of_base: list[Message] = []
         self.results: list[RoundResult] = []
         carrier.on_reply = self._note
 
@@ -158,7 +189,7 @@ class MergeStrategy(Strategy):
         """Ask every member that is there, but for those whose answer is already stored."""
         self._round_number = self._first_round + server_round - 1
         self._answers = {answer.update.member: answer for answer in self._recorder.answers()}
-        self._rejected, self._candidate = {}, None
+        self._rejected, self._candidate, self._asked_of_base = {}, None, []
         present = {name: node for node in grid.get_node_ids() if (name := self._carrier.member_of(node)) is not None}
         self._invited = set(present) if self._wanted is None else self._wanted
         asked = sorted((self._invited & set(present)) - self._recorder.answered())
@@ -171,59 +202,80 @@ class MergeStrategy(Strategy):
         """Merge what was accepted; None when there is too little of it."""
         for reply in replies:
             self._note(reply)
+        fresh = [answer.update for answer in self._answers.values()]
         outcome = merge(
-            (answer.update for answer in self._answers.values()),
+            [replace(update, delta=self._plan.part(update.delta)) for update in (*fresh, *self._recorder.late())],
             self._base(),
             self._plan.rule,
             limits=self._limits(),
         )
         rejected = (*self._rejected.values(), *outcome.rejected.values())
         accepted = [answer for name, answer in sorted(self._answers.items()) if name in outcome.accepted]
+        count = len(outcome.accepted)
         metrics = {
             "loss_before": _mean((answer.loss_before, answer.held_back_rows) for answer in accepted),
             "loss_local": _mean((answer.loss_after, answer.held_back_rows) for answer in accepted),
             "held_back_rows": float(sum(answer.held_back_rows for answer in accepted)),
         }
         needed = max(self._plan.min_accepted, math.ceil(self._plan.quorum_share * len(self._invited)))
-        if outcome.delta is None or len(accepted) < needed:
-            text = f"{len(accepted)} of {len(self._invited)} invited gave a usable update, {needed} needed"
+        if outcome.delta is None or count < needed:
+            text = f"{count} of {len(self._invited)} invited gave a usable update, {needed} needed"
             self._end(RoundResult(self._round_number, None, outcome, rejected, text, 0.0, {}))
             return None, None
         theta = (self.theta.astype(np.float64) + outcome.delta).astype(np.float32)
         weight = sum(outcome.accepted.values())
-        self._recorder.note_merge(outcome, digest_of(theta), metrics)
-        self._candidate = RoundResult(self._round_number, theta, outcome, rejected, "", weight, metrics)
+        useful = contributions(
+            {answer.update.member: self._plan.part(answer.update.delta) for answer in accepted}, outcome.delta
+        )
+        self._recorder.note_merge(outcome, digest_of(theta), metrics, useful)
+        self._candidate = RoundResult(
+            self._round_number, theta, outcome, rejected, "", weight, metrics, contributions=useful
+        )
         return ArrayRecord({"theta": Array(theta)}), None
 
     def configure_evaluate(
         self, server_round: int, arrays: ArrayRecord, config: ConfigRecord, grid: Grid
     ) -> Iterable[Message]:
-        """Let those whose updates count judge the merged parameters on what they held back."""
+        """Let those whose updates count judge the merged parameters on what they held back.
+
+        Whose update had waited has not said how the base does there: it judges both.
+        """
         candidate = self._candidate
         if candidate is None or candidate.theta is None or candidate.outcome is None:
             return []
-        task = self._task(candidate.theta)
-        return [
-            grid.create_message(task.record(), EVALUATE, node, str(self._round_number))
+        judges = {
+            node: member
             for node in grid.get_node_ids()
-            if self._carrier.member_of(node) in candidate.outcome.accepted
-        ]
+            if (member := self._carrier.member_of(node)) in candidate.outcome.accepted
+        }
+
+        def ask(theta: Parameters, node: int) -> Message:
+            return grid.create_message(self._task(theta).record(), EVALUATE, node, str(self._round_number))
+
+        self._asked_of_base = [ask(self.theta, node) for node, name in judges.items() if name not in self._answers]
+        return [*self._asked_of_base, *(ask(candidate.theta, node) for node in judges)]
 
     def aggregate_evaluate(self, server_round: int, replies: Iterable[Message]) -> MetricRecord | None:
         """Accept the merged parameters unless the members are worse off with them."""
         candidate = self._candidate
         if candidate is None:
             return None
-        judged: list[tuple[float, float, float]] = []
+        of_base = {message.metadata.message_id for message in self._asked_of_base}
+        before = {name: (answer.loss_before, float(answer.held_back_rows)) for name, answer in self._answers.items()}
+        after: dict[str, float] = {}
         for reply in replies:
-            answer = self._answers.get(self._carrier.member_of(reply.metadata.src_node_id) or "")
-            if answer is None or reply.has_error():
+            member = self._carrier.member_of(reply.metadata.src_node_id)
+            if member is None or reply.has_error():
                 continue
             try:
-                loss = EvaluationReply.read(reply).loss
+                said = EvaluationReply.read(reply)
             except MessageRejected:
                 continue
-            judged.append((answer.loss_before, loss, answer.held_back_rows))
+            if reply.metadata.reply_to_message_id in of_base:
+                before[member] = (said.loss, min(said.rows, self._limits().max_weight))
+            else:
+                after[member] = said.loss
+        judged = [(before[name][0], loss, before[name][1]) for name, loss in sorted(after.items()) if name in before]
         self._end(_judge(candidate, judged))
         return None
 
@@ -262,6 +314,7 @@ class MergeStrategy(Strategy):
         known = member in self._answers or member in self._rejected
         if member is None or known or reply.metadata.message_type != TRAIN:
             return
+        self._recorder.note_condition(member, MemberCondition.read(reply))
         answer = self._read(member, reply)
         if isinstance(answer, Rejection):
             self._rejected[member] = answer
@@ -277,16 +330,19 @@ class MergeStrategy(Strategy):
             said = TrainingReply.read(reply)
         except MessageRejected as error:
             return Rejection(member, error.reason, str(error))
-        update = validate(
-            Update(member, said.base_version, said.delta, said.weight), self._base(), self._limits()
-        )  # fmt: skip
-        if isinstance(update, Rejection):
-            return update
-        losses = (said.loss_before, said.loss_after)
-        if not all(math.isfinite(loss) and loss >= 0 for loss in losses) or said.held_back_rows < 1:
-            return Rejection(member, "not_finite", f"losses {losses} over {said.held_back_rows} rows cannot be used")
-        rows = min(said.held_back_rows, int(self._limits().max_weight))
-        return Answer(update, said.loss_before, said.loss_after, rows)
+        return judge_alone(member, said, self._base(), self._limits())
+
+
+def judge_alone(member: str, said: TrainingReply, base: Base, limits: Limits) -> Answer | Rejection:
+    """Judge what a member says it has learnt, before it stands beside the others."""
+    update = validate(Update(member, said.base_version, said.delta, said.weight), base, limits)
+    if isinstance(update, Rejection):
+        return update
+    losses = (said.loss_before, said.loss_after)
+    if not all(math.isfinite(loss) and loss >= 0 for loss in losses) or said.held_back_rows < 1:
+        return Rejection(member, "not_finite", f"losses {losses} over {said.held_back_rows} rows cannot be used")
+    rows = min(said.held_back_rows, int(limits.max_weight))
+    return Answer(update, said.loss_before, said.loss_after, rows)
 
 
 def digest_of(theta: Parameters) -> str:
@@ -313,14 +369,14 @@ def _judge(candidate: RoundResult, judged: list[tuple[float, float, float]]) -> 
     c = candidate
     if not judged:
         text = "no member judged the merged parameters"
-        return RoundResult(c.round_number, None, c.outcome, c.rejected, text, c.weight, c.metrics)
+        return replace(c, theta=None, void=text)
     before = _mean((loss, rows) for loss, _, rows in judged)
     after = _mean((loss, rows) for _, loss, rows in judged)
     metrics = {**c.metrics, "loss_before": before, "loss_after": after, "judges": float(len(judged))}
     if after > before * WORSE_THAN + TINY_LOSS:
         text = f"loss on held-back rows rose from {before:.4g} to {after:.4g}, at most {WORSE_THAN:g} times allowed"
-        return RoundResult(c.round_number, None, c.outcome, c.rejected, text, c.weight, metrics)
-    return RoundResult(c.round_number, c.theta, c.outcome, c.rejected, "", c.weight, metrics)
+        return replace(c, theta=None, void=text, metrics=metrics, worse=True)
+    return replace(c, metrics=metrics)
 
 
 def _mean(weighted: Iterable[tuple[float, float]]) -> float:

@@ -1,7 +1,7 @@
-"""This file knows the order of a merge: validate, screen, clip or level, rule, accept; and what it says about itself.
+"""This file knows the order of a merge: validate, discount, one voice, screen, clip or level, rule, accept.
 
 The same updates give the same digest, in whatever order they came. Every rule but the mean is set for the same number
-of wrong members, `tolerance.tolerated`.
+of wrong members, `tolerance.tolerated`. Rules that make every update equally long do not see how stale one is.
 """
 
 import hashlib
@@ -17,6 +17,7 @@ from aggregator.merge.clip import clip_to_median, level_to_median
 from aggregator.merge.coordinates import coordinate_median, trimmed_mean
 from aggregator.merge.mean import weighted_mean
 from aggregator.merge.neighbours import krum, multi_krum, nearest_neighbour_mixing
+from aggregator.merge.staleness import discount, one_voice
 from aggregator.merge.tolerance import tolerated
 from aggregator.merge.trust import fltrust
 from aggregator.merge.validate import Base, Limits, Rejection, Update, norm, screen, validate
@@ -88,7 +89,7 @@ def merge(
     """Merge what members have learnt.
 
     Args:
-        updates: As they came; one a member.
+        updates: As they came; a member's stale ones may stand beside its fresh one.
         base: What they should have started from.
         rule: `auto` is clip, mixing and trimmed mean from 7 updates on, clip and median from 3, else the mean.
         limits: What one update may be.
@@ -124,7 +125,7 @@ def _sort_out(updates: Iterable[Update], base: Base, limits: Limits) -> tuple[li
             rejected.append(judged)
         else:
             valid.append(judged)
-    accepted, outliers = screen(valid)
+    accepted, outliers = screen(one_voice(discount(update) for update in valid))
     return accepted, [*rejected, *outliers]
 
 

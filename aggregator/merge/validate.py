@@ -45,7 +45,7 @@ class Limits:
 
     Attributes:
         max_weight: More rows than this nobody has; a count beyond it is a claim, not a count.
-        max_staleness: How many versions behind an update may be; its weight falls with 1 / sqrt(1 + staleness).
+        max_staleness: How many versions behind an update may be; `staleness.discount` says how much it then counts.
     """
 
     max_weight: float = 4096.0
@@ -62,12 +62,9 @@ class Rejection:
 
 
 def validate(update: Update, base: Base, limits: Limits) -> Update | Rejection:
-    """Judge one update alone; a stale one is returned with less weight.
+    """Judge one update alone; what is returned knows its staleness.
 
     Reasons: wrong_dtype, wrong_shape, not_finite, bad_weight, wrong_base.
-
-    References:
-        Weight of stale updates: Nguyen et al. (2022), FedBuff, arXiv:2106.06639, section 4.
     """
     delta, who = update.delta, update.member
     if delta.dtype not in (np.float32, np.float64):
@@ -85,7 +82,7 @@ def validate(update: Update, base: Base, limits: Limits) -> Update | Rejection:
             who, "wrong_base",
             f"learnt on release {update.base_version}, {base.version - limits.max_staleness} to {base.version} allowed",
         )  # fmt: skip
-    return replace(update, weight=update.weight / math.sqrt(1 + behind), staleness=behind) if behind else update
+    return replace(update, staleness=behind)
 
 
 def screen(updates: Sequence[Update]) -> tuple[list[Update], list[Rejection]]:

@@ -19,6 +19,12 @@ _POINT = "tests/unit/gateway_agent/test_point_monitor.py::test_"
 _SEGMENTS = "tests/unit/gateway_agent/test_segments.py::test_"
 _CLOCK = "tests/faults/test_clock_steps.py::test_"
 _SENSOR = "tests/faults/test_sensor_faults.py::test_"
+_ROUNDS = "tests/integration/test_learning_rounds.py::test_"
+_LATE = "tests/integration/test_late_updates.py::test_"
+_TIERS = "tests/integration/test_asynchronous_tiers.py::test_"
+_LEARNING = "tests/faults/test_learning_faults.py::test_"
+_LEARNING_KILLED = "tests/faults/test_learning_killed.py::test_"
+_ENROLMENT = "tests/integration/test_enrolment_on_a_broker.py::test_"
 _PAGES = "tests/unit/dashboard/test_dashboard_pages.py::test_"
 
 
@@ -115,9 +121,48 @@ ROWS: dict[int, FaultRow] = {
             f"{_SITE}site_whose_database_is_gone_ends_with_one_line_and_gets_everything_once_it_is_back",
         ),
     ),
+    13: FaultRow(
+        "killed in the middle of a round",
+        (
+            f"{_LEARNING_KILLED}killed_at_boundaries_of_a_round_and_all_at_once_every_update_is_merged_once",
+            f"{_LEARNING_KILLED}site_killed_at_every_boundary_of_a_round_merges_every_update_once",
+            f"{_LEARNING_KILLED}enterprise_killed_at_every_boundary_of_a_merge_merges_every_update_once",
+            f"{_LEARNING_KILLED}anybody_killed_at_random_twenty_times_every_update_is_merged_once",
+            f"{_ROUNDS}an_aggregator_killed_in_the_middle_of_a_round_takes_it_up_again_and_asks_nobody_twice",
+            f"{_ROUNDS}a_round_survives_the_death_of_the_broker",
+            f"{_ROUNDS}a_round_left_open_on_a_release_that_is_gone_is_voided_at_the_next_start",
+        ),
+    ),
+    15: FaultRow(
+        "half the gateways drop",
+        (
+            f"{_LEARNING}gateways_that_go_in_the_middle_of_a_round_void_it_below_the_quorum_and_the_next_one_goes_on",
+            "tests/unit/learning/test_local_rounds.py::test_a_quorum_that_is_missed_voids_the_round_with_the_numbers",
+        ),
+    ),
+    16: FaultRow(
+        "stragglers",
+        (
+            f"{_LATE}stragglers_never_hold_a_round_up_and_what_only_they_have_learnt_is_merged_all_the_same",
+            f"{_LATE}a_late_update_is_merged_once_with_the_next_round_and_counts_less",
+            f"{_LATE}a_late_update_further_behind_than_allowed_is_refused_with_its_reason",
+            f"{_TIERS}what_a_site_learnt_on_an_older_fleet_release_counts_less_and_what_is_too_old_is_refused_with_its_reason",
+        ),
+    ),
+    19: FaultRow(
+        "certificate or key out of its time, revoked, misread",
+        (
+            f"{_LEARNING}gateway_whose_key_is_taken_away_in_the_middle_of_a_round_is_not_heard_any_more",
+            f"{_ENROLMENT}certificate_out_of_its_time_is_refused",
+            f"{_ENROLMENT}revoked_gateway_is_thrown_out_at_once_and_the_others_come_back",
+            "tests/unit/aggregator/test_enrolment.py::test_name_that_the_broker_could_misread_is_refused",
+            f"{_ROUNDS}a_stranger_and_an_impostor_are_never_invited",
+        ),
+    ),
     20: FaultRow(
         "network partition",
         (
+            f"{_TIERS}a_site_that_learns_on_without_the_enterprise_offers_all_of_it_in_one_message_once_it_is_back",
             f"{_NETWORK}gateway_cut_off_from_its_broker_comes_back_and_loses_nothing",
             f"{_NETWORK}link_cut_every_second_and_then_stalled_each_way_loses_nothing_and_brings_no_storm_of_connections",
             "tests/integration/test_learning_tiers.py::test_a_site_learns_on_while_the_enterprise_is_away",
@@ -163,5 +208,12 @@ ROWS: dict[int, FaultRow] = {
             f"{_GATEWAY}a_missing_key_or_password_ends_the_start_with_one_clear_line",
         ),
     ),
+    26: FaultRow(
+        "gateways that lie",
+        (
+            f"{_LEARNING}gateways_that_lie_cost_the_fleet_at_most_a_twentieth_of_what_it_learns_and_the_mean_far_more",
+            f"{_ROUNDS}members_that_send_nonsense_are_rejected_with_their_reason_and_the_rest_is_merged",
+        ),
+    ),
 }
-"""Rows 13 to 19, 26 and 27 are about learning, models and certificates: their tests stand with those."""
+"""Rows 14, 17, 18 and 27 are about carriers, models and the ledger: their tests stand with those."""

@@ -27,6 +27,7 @@ from schemas.signing import Signer
 from schemas.site_tables import learning_round, rollout, round_update
 from tests.support.brokers import BrokerServer, embedded_broker, mosquitto_broker
 from tests.support.learning import (
+    Held,
     People,
     SmallGateway,
     builtin,
@@ -116,23 +117,6 @@ def with_delta(reply: TrainingReply, delta: object) -> TrainingReply:
     return TrainingReply(
         reply.base_version, np.asarray(delta), reply.weight, reply.loss_before, reply.loss_after, reply.held_back_rows
     )
-
-
-class Held:
-    """An app that counts its training and waits with each until it is let go."""
-
-    def __init__(self, app: ClientCall) -> None:
-        self._app = app
-        self.asked = threading.Event()
-        self.let_go = threading.Event()
-        self.trained = 0
-
-    def __call__(self, message: Message, context: Context) -> Message:
-        if message.metadata.message_type == "train":
-            self.trained += 1
-            self.asked.set()
-            assert self.let_go.wait(30)
-        return self._app(message, context)
 
 
 def start_gateways(broker: BrokerServer, people: People, folder: Path) -> list[SmallGateway]:

@@ -1,4 +1,4 @@
-"""Gateways, sites and the enterprise learning together, over real brokers: one for the plants, one between them."""
+"""Three tiers learning together, synchronously, over real brokers: one for the plants, one between them."""
 
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -63,14 +63,16 @@ class Fleet:
         self.engines = {name: open_current(sqlite_url(folder / f"{name}.db")) for name in ("fleet", *SITES)}
         for engine in self.engines.values():
             stack.callback(engine.dispose)
-        top = site_settings("fleet", between.settings_for("fleet"), deadline_s=30.0)
+        top = site_settings("fleet", between.settings_for("fleet"), deadline_s=30.0, upward="synchronous")
         self.enterprise = Learning(
             top.model_copy(update={"role": "enterprise"}), self.engines["fleet"], people["fleet"], people.keys,
             first=first,
         )  # fmt: skip
         for site, names in SITES.items():
             uplink = UplinkSettings(enterprise="fleet", broker=between.settings_for(site))
-            settings = site_settings(site, plant.settings_for(site)).model_copy(update={"uplink": uplink})
+            settings = site_settings(site, plant.settings_for(site), upward="synchronous").model_copy(
+                update={"uplink": uplink}
+            )
             self.sites[site] = Learning(settings, self.engines[site], people[site], people.keys, first=first)
             for name in names:
                 seed = GATEWAYS.index(name)

@@ -1,5 +1,6 @@
 """Many rounds within one process: the same apps, strategy and merge as live."""
 
+import dataclasses
 import gc
 import weakref
 
@@ -126,3 +127,12 @@ def test_the_training_graph_is_opened_for_the_round_and_dropped_after_it() -> No
     ask(make_client_app(lambda: FIRST, open_step, lambda: rows), task())  # type: ignore[arg-type]
     gc.collect()
     assert [ref() for ref in opened] == [None]
+
+
+def test_what_is_not_merged_at_this_level_stays_as_it_was_whatever_members_send() -> None:
+    own = np.arange(FIRST.parameters().size) % 2 == 0
+    plan = dataclasses.replace(PLAN, part=lambda delta: np.where(own, delta.dtype.type(0), delta))
+    theta, (result,) = run_local_rounds(members(3), FIRST.parameters(), plan, rounds=1)
+    assert result.void == ""
+    np.testing.assert_array_equal(theta[own], FIRST.parameters()[own])
+    assert not np.array_equal(theta[~own], FIRST.parameters()[~own])

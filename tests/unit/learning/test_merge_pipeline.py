@@ -94,7 +94,8 @@ def test_an_update_on_a_release_newer_than_the_base_is_rejected() -> None:
 def test_a_stale_update_counts_less_where_staleness_is_allowed() -> None:
     stale = dataclasses.replace(updates(1)[0], base_version=1)
     outcome = merge([stale], BASE, limits=Limits(max_staleness=3))
-    assert outcome.accepted == {"gw-00": pytest.approx(100.0 / 2)}
+    assert outcome.accepted == {"gw-00": 100.0}
+    np.testing.assert_allclose(delta_of(outcome), stale.delta / 2, rtol=1e-6)  # three behind: 1 / sqrt(4)
 
 
 @pytest.mark.parametrize(("count", "used"), [(1, "mean"), (2, "mean"), (3, "median"), (6, "median"), (7, "robust")])

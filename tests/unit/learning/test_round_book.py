@@ -100,8 +100,8 @@ def test_a_late_answer_is_noted_only_where_none_had_come(engine: Engine, book: R
     opened = book.open_round(4, MEMBERS[:2])
     book.note_answer(opened.round_id, answer("gw-1"), 12)
     book.note_void(opened.round_id, "too few")
-    book.note_late(opened.round_id, "gw-1")
-    book.note_late(opened.round_id, "gw-2")
+    book.note_late(opened.round_id, "gw-1", None)
+    book.note_late(opened.round_id, "gw-2", None)
     assert {row["member"]: row["reason"] for row in rows(engine, round_update)} == {"gw-1": "", "gw-2": "late"}
 
 

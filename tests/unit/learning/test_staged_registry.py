@@ -1,0 +1,173 @@
+"""What the registry says of a release on its way, and what a person's word does to it."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import sqlalchemy as sa
+from sqlalchemy.engine import Engine
+
+from aggregator.database import open_current, writing
+from aggregator.desk_answers import Decision, RequestRefused
+from aggregator.desk_rollout import HANDLERS
+from aggregator.registry import KEPT_RELEASES, Registry
+from schemas.database import sqlite_url
+from schemas.release import PARAMETERS, Release
+from schemas.requests import Action, Request
+from schemas.site_tables import release, release_event
+from tests.support.learning import CREATED_AT_US, People, builtin
+
+PEOPLE = People([("site-a", "site"), ("product", "releaser")])
+FIRST = builtin(PEOPLE["product"])
+
+
+@pytest.fixture
+def engine(tmp_path: Path) -> Iterator[Engine]:
+    engine = open_current(sqlite_url(tmp_path / "site.db"))
+    yield engine
+    engine.dispose()
+
+
+@pytest.fixture
+def registry(engine: Engine) -> Registry:
+    registry = Registry(engine, PEOPLE["site-a"], lambda: CREATED_AT_US, staged=True)
+    registry.start_with(FIRST)
+    return registry
+
+
+def learn(registry: Registry, engine: Engine, factor: float) -> Release:
+    with writing(engine) as connection:
+        return registry.publish(
+            connection, FIRST.parameters() * np.float32(factor), level="site", data={}, metrics={}, merge={}
+        )
+
+
+def states(engine: Engine) -> dict[int, tuple[str, str | None]]:
+    with engine.connect() as connection:
+        rows = connection.execute(sa.select(release.c.release_version, release.c.state, release.c.stage))
+        return {row.release_version: (row.state, row.stage) for row in rows}
+
+
+def everywhere(registry: Registry, version: int) -> None:
+    registry.set_out(version, ["gw-1", "gw-2"])
+    registry.enter(version, "everywhere", 0.0, "good", {}, actor="rollout")
+
+
+def test_what_is_learnt_is_a_candidate_and_learning_goes_on_from_it(registry: Registry, engine: Engine) -> None:
+    made = learn(registry, engine, 1.1)
+    assert states(engine) == {1: ("current", "everywhere"), 2: ("candidate", None)}
+    assert registry.current().digest == made.digest
+
+
+def test_one_sets_out_and_those_before_it_are_passed_over(registry: Registry, engine: Engine) -> None:
+    learn(registry, engine, 1.1)
+    learn(registry, engine, 1.2)
+    registry.set_out(3, ["gw-1"])
+    assert states(engine)[2] == ("passed_over", None)
+    assert states(engine)[3] == ("candidate", "shadow")
+    assert registry.standings()[-1].order == ("gw-1",)
+
+
+def test_what_is_everywhere_is_current_and_the_one_before_is_superseded(registry: Registry, engine: Engine) -> None:
+    learn(registry, engine, 1.1)
+    everywhere(registry, 2)
+    assert states(engine) == {1: ("superseded", "everywhere"), 2: ("current", "everywhere")}
+
+
+def test_a_candidate_withdrawn_from_the_shadow_leaves_everything_as_it_was(registry: Registry, engine: Engine) -> None:
+    learn(registry, engine, 1.1)
+    registry.set_out(2, ["gw-1"])
+    assert registry.withdraw(2, "worse", {}, actor="rollout") is None
+    assert states(engine) == {1: ("current", "everywhere"), 2: ("withdrawn", "withdrawn")}
+    assert registry.current().digest == FIRST.digest
+
+
+def test_a_release_withdrawn_from_a_canary_is_replaced_by_the_good_one_under_a_higher_version(
+    registry: Registry, engine: Engine
+) -> None:
+    learn(registry, engine, 1.1)
+    everywhere(registry, 2)
+    learn(registry, engine, 1.2)
+    registry.set_out(3, ["gw-1"])
+    registry.enter(3, "canary", 0.0, "tried", {}, actor="rollout")
+    learn(registry, engine, 1.3)
+    back = registry.withdraw(3, "cries wolf", {"exceeding": 9.0}, actor="rollout", above_version=6)
+    assert back is not None
+    assert back.version == 7
+    assert back.files[PARAMETERS] == registry.release(2).files[PARAMETERS]  # type: ignore[union-attr]
+    assert back.manifest.merge == {"rule": "rolled_back", "to": 2, "from": 3, "reason": "cries wolf"}
+    assert states(engine)[4] == ("withdrawn", None)  # learnt on what was withdrawn
+    assert registry.current().digest == back.digest
+    assert registry.standings()[-1].brings_back
+
+
+def test_the_first_release_cannot_be_withdrawn(registry: Registry, engine: Engine) -> None:
+    assert registry.withdraw(1, "for no reason", {}, actor="rollout") is None
+    assert states(engine) == {1: ("current", "everywhere")}
+
+
+def test_what_is_in_use_or_on_its_way_is_kept_however_much_is_learnt(registry: Registry, engine: Engine) -> None:
+    learn(registry, engine, 1.1)
+    registry.set_out(2, ["gw-1"])
+    for _ in range(KEPT_RELEASES + 2):
+        learn(registry, engine, 1.2)
+    assert {1, 2} <= set(states(engine))
+    assert len(states(engine)) <= KEPT_RELEASES + 2
+
+
+def ask(engine: Engine, action: Action, *, note: str = "", **values: Any) -> Decision:
+    asked = Request(
+        request_id="0" * 32, action=action, actor="anna", role="engineer", note=note, values=values,
+        asked_at_us=CREATED_AT_US,
+    )  # fmt: skip
+    with writing(engine) as connection:
+        return HANDLERS[action](connection, asked, CREATED_AT_US)
+
+
+def test_a_person_pauses_and_resumes_the_release_on_its_way(registry: Registry, engine: Engine) -> None:
+    learn(registry, engine, 1.1)
+    registry.set_out(2, ["gw-1"])
+    learn(registry, engine, 1.2)
+    assert ask(engine, "pause_rollout").answer == "rollout of release 2 paused"
+    assert [one.paused for one in registry.standings()] == [False, True, False]
+    ask(engine, "resume_rollout", release_version=2)
+    assert not any(one.paused for one in registry.standings())
+
+
+def test_a_promotion_waits_in_the_row_until_it_is_carried_out(registry: Registry, engine: Engine) -> None:
+    learn(registry, engine, 1.1)
+    registry.set_out(2, ["gw-1"])
+    ask(engine, "promote_release")
+    assert registry.standings()[-1].asked == {"action": "promote_release", "actor": "anna", "note": ""}
+    registry.enter(2, "canary", 0.0, "promoted by a person", {}, actor="anna")
+    assert registry.standings()[-1].asked is None
+
+
+def test_a_release_is_taken_back_only_with_a_reason(registry: Registry, engine: Engine) -> None:
+    learn(registry, engine, 1.1)
+    everywhere(registry, 2)
+    with pytest.raises(RequestRefused, match="why"):
+        ask(engine, "roll_back_release", note=" ")
+    ask(engine, "roll_back_release", note="pump-07 went quiet")
+    with engine.connect() as connection:
+        last = connection.execute(sa.select(release_event).order_by(release_event.c.event_id.desc())).first()
+    assert last is not None
+    assert (last.actor, last.text) == ("anna", "roll-back asked for: pump-07 went quiet")
+
+
+@pytest.mark.parametrize(
+    ("action", "values", "why"),
+    [
+        ("roll_back_release", {}, "nothing to go back to"),
+        ("promote_release", {}, "not on its way"),
+        ("pause_rollout", {"release_version": 9}, "there is no release 9"),
+        ("pause_rollout", {"release_version": "two"}, "the number of a release"),
+    ],
+)
+def test_what_cannot_be_is_refused_in_words(
+    registry: Registry, engine: Engine, action: Action, values: dict[str, Any], why: str
+) -> None:
+    with pytest.raises(RequestRefused, match=why):
+        ask(engine, action, note="because", **values)
