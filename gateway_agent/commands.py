@@ -12,6 +12,7 @@ from schemas.capture import decode_capture
 from schemas.errors import CaptureRejected, ReleaseRejected
 from schemas.logs import event
 from schemas.messages import Command, CommandResult, Record
+from schemas.requests import evidence_reason
 
 log = logging.getLogger(__name__)
 
@@ -41,7 +42,7 @@ class CommandDesk:
     def _do(self, command: Command, judge: Judge, batch: Batch) -> str:
         if command.action == "roll_back":
             release = self._shelf.roll_back()
-            judge.use_model(self._shelf.slot)
+            judge.change_model(self._shelf.slot.loaded)
             return f"running release {release.version} again"
         if command.point is None or command.point not in judge.monitors:
             raise LookupError(f"point {command.point} is not known here; it has sent nothing yet")
@@ -89,6 +90,6 @@ class CommandDesk:
         if not quality.ok:
             raise LookupError(f"the newest capture shows a sensor that is {quality.verdict}: {quality.detail}")
         found = monitor.diagnose_capture(capture)
-        why = f"asked for by {command.actor}: {command.note or 'no reason given'}"
+        why = evidence_reason(command.actor, command.note)
         batch.records.append((BULK, monitor.evidence(capture, found, why=why, waveform=True)))
         return "evidence is on its way"

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from gateway_agent.baseline import Detector, Rows
 from gateway_agent.diagnosis import OrderReference
-from gateway_agent.limits import MIN_CAPTURES
+from gateway_agent.limits import MIN_CAPTURES, Limit
 from gateway_agent.operating_states import OperatingStates, Told, conditions
 from gateway_agent.point_reports import STATISTIC
 from gateway_agent.prognosis import HealthyLevels, levels_db
@@ -115,9 +115,9 @@ class Commissioned:
                 self.detection(), self.told, prior, self.layout, false_alarm_rate=false_alarm_rate, detector=detector
             )
 
-    def recalibrate(self, prior: HealthyPrior, *, detector: Detector) -> None:
-        """The fleet knows more now: limits anew, baselines as they have followed."""
-        self.states.recalibrate(self.detection(), self.told, prior, self.layout, detector)
+    def limits_by(self, prior: HealthyPrior, *, detector: Detector) -> list[Limit]:
+        """The limit of each state by other knowledge of the fleet; nothing changes here."""
+        return self.states.limits_by(self.detection(), self.told, prior, self.layout, detector)
 
     def put_aside(self, aside: Aside) -> None:
         """Nothing more is learnt: what is not held against every capture leaves the memory."""

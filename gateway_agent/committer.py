@@ -14,7 +14,7 @@ from gateway_agent.baseline import Rows
 from gateway_agent.batch import Batch
 from gateway_agent.broker_order import BrokerOrder
 from gateway_agent.errors import StoreFull
-from schemas.link import Carrier, Received
+from schemas.link import Connection, Received
 from schemas.logs import event
 from schemas.messages import CaptureAck, encode
 from schemas.topics import CAPTURE_ACK
@@ -66,7 +66,7 @@ class Committer:
         self._learn = learn
         self._monotonic_s = monotonic_s
         self._wait_for = wait_for
-        self._link: Carrier | None = None
+        self._link: Connection | None = None
         self._changed = threading.Condition()
         self._waiting: list[ToCommit] = []
         self._busy = False
@@ -80,7 +80,7 @@ class Committer:
         self.disk_full = False
         self.busy_since_s: float | None = None
 
-    def attach(self, link: Carrier) -> None:
+    def attach(self, link: Connection) -> None:
         """Name the link on which acknowledgements go."""
         self._link = link
 

@@ -20,6 +20,7 @@ from gateway_agent.label_knowledge import LabelKnowledge, LabelSums
 from gateway_agent.point_monitor import Outcome, PointMonitor, Seen, assess, full_scale_counts
 from gateway_agent.scoring import Model, StatisticalFallback
 from gateway_agent.settings import GatewaySettings
+from gateway_agent.shadow import Shadow
 from gateway_agent.stream_order import StreamOrder
 from schemas.capture import CaptureFlag
 from schemas.errors import SettingsError
@@ -109,7 +110,9 @@ class Judge:
         self._kernels: dict[tuple[float, int, int], FeatureKernel] = {}
         self._streams: dict[str, OrderedDict[int, StreamOrder]] = {}
         self._uncounted: OrderedDict[tuple[str, int], deque[int]] = OrderedDict()
+        self._following: deque[PointMonitor] = deque()
         self.monitors: dict[str, PointMonitor] = {}
+        self.shadow: Shadow | None = None
         self.model: Model = StatisticalFallback() if model is None else model
 
     def monitor(self, point: str) -> PointMonitor:
@@ -142,10 +145,43 @@ class Judge:
             monitor.alarm.settings = settings.alarm
 
     def use_model(self, model: Model) -> None:
-        """Score with another model from now on; every limit is calibrated anew."""
-        self.model = model
-        for monitor in self.monitors.values():
-            monitor.use_model(model)
+        """Score with another model from now on; every limit is calibrated anew, which takes milliseconds a point."""
+        self.change_model(model)
+        while self.following:
+            self.follow_model()
+
+    def change_model(self, model: Model, *, watched: bool = False) -> None:
+        """Let points go over to another model one by one, with every `follow_model`; until then each judges as before.
+
+        A point's model and limits change together, between two captures: none is unscored or judged by a mixed pair.
+
+        Args:
+            model: The other.
+            watched: The one before goes on beside it, without a say, so that the two can be compared.
+        """
+        before, self.model = self.model, model
+        self.shadow = Shadow(before, model, self.monitors, uncalibrated=()) if watched else None
+        self._following = deque(monitor for monitor in self.monitors.values() if monitor.model is not model)
+
+    @property
+    def following(self) -> int:
+        """Points that still judge by a model before, or are not calibrated for the shadow."""
+        return len(self._following) + (self.shadow.waiting if self.shadow is not None else 0)
+
+    def follow_model(self) -> None:
+        """Take one more point over to the model in use; when all are, calibrate one more for the shadow."""
+        while self._following:
+            monitor = self._following.popleft()
+            if self.shadow is not None and self.shadow.model is monitor.model:
+                self.shadow.remember(monitor)
+            if monitor.use_model(self.model):
+                return
+        if self.shadow is not None:
+            self.shadow.calibrate_one()
+
+    def try_beside(self, model: Model | None) -> None:
+        """Score every capture with this model too, without any say in verdicts, from now on; None ends it."""
+        self.shadow = None if model is None else Shadow(model, self.model, self.monitors, uncalibrated=self.monitors)
 
     def labels_changed(self) -> None:
         """Let every point judge with what labels of all of them have taught so far."""
@@ -199,11 +235,15 @@ class Judge:
                 assert one is not None
                 outcome = monitor.conclude(one, now_us=now_us, diagnose_always=diagnose_always)
             judged.verdicts.append(Verdict(taken, outcome))
+            if self.shadow is not None:
+                self.shadow.note(monitor, outcome)
             self._keep(judged.batch, taken, one, outcome)
             if outcome.healthy_rows is not None:
                 judged.healthy.append(outcome.healthy_rows)
             if outcome.state_changed:
                 changed.add(taken.point)
+        if self.shadow is not None:
+            self.shadow.score()
         for point in changed:
             judged.batch.point_states[point] = self.monitors[point].dump()
         return judged

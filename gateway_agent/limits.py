@@ -49,7 +49,7 @@ def held_back_log_scores(features: FloatArray, expected: FloatArray, detector: D
     logs = np.empty(count)
     for fold in np.array_split(np.arange(count), min(count, MAX_FOLDS)):
         baseline = Baseline.learn(np.delete(features, fold, axis=0), expected)
-        logs[fold] = [log_score(baseline.standardise(features[i]), detector) for i in fold]
+        logs[fold] = [log_score(z, detector) for z in baseline.standardise(features[fold])]
     return logs
 
 

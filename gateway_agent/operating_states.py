@@ -153,7 +153,7 @@ class OperatingStates:
                 chosen = members[group]
                 baseline = Baseline.learn(features[chosen], expected)
                 limit = common
-                if len(chosen) >= MIN_CAPTURES:
+                if MIN_CAPTURES <= len(chosen) < len(features):
                     logs = held_back_log_scores(features[chosen], expected, detector)
                     limit = limit_from(logs, prior, false_alarm_rate=false_alarm_rate)
                 made.states.append(State(condition, baseline, limit, len(chosen)))
@@ -200,16 +200,20 @@ class OperatingStates:
         state.baseline.follow(features)
         return True
 
-    def recalibrate(
+    def limits_by(
         self, features: FloatArray, told: Sequence[Told], prior: HealthyPrior, layout: tuple[float, int],
         detector: Detector = score_of,
-    ) -> None:  # fmt: skip
-        """The fleet knows more now: limits from the same captures, baselines stay as they have followed."""
+    ) -> list[Limit]:  # fmt: skip
+        """The limit of each state, from the same captures by other knowledge; nothing changes here."""
         fresh = OperatingStates.commission(
             features, told, prior, layout, false_alarm_rate=self.limit.false_alarm_rate, detector=detector
         )  # fmt: skip
-        for state in self.states:
-            state.limit = min(fresh.states, key=lambda other: _unlike(other, state)).limit
+        return [min(fresh.states, key=lambda other: _unlike(other, state)).limit for state in self.states]
+
+    def recalibrate(self, limits: Sequence[Limit]) -> None:
+        """The fleet knows more now: limits from `limits_by`, baselines stay as they have followed."""
+        for state, limit in zip(self.states, limits, strict=True):
+            state.limit = limit
 
     def dump(self) -> tuple[dict[str, Any], dict[str, bytes]]:
         """The whole, as JSON and arrays; `load` continues from it."""

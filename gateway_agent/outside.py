@@ -14,7 +14,7 @@ from gateway_agent.settings import GatewaySettings
 from gateway_agent.status import Live, alarms_by_state, read_status
 from gateway_agent.uplink import Uplink
 from gateway_agent.worker import Clocks, IngestWorker
-from schemas.link import Carrier
+from schemas.link import Connection
 from schemas.logs import event, unsaid_lines
 from schemas.metrics import Family, memory_bytes
 from schemas.settings import ObserveSettings
@@ -42,7 +42,7 @@ class Outside:
     judge: Judge
     worker: IngestWorker
     uplink: Uplink
-    links: Mapping[str, Carrier]
+    links: Mapping[str, Connection]
     meters: Meters
     failed: Callable[[], Exception | None]
     _server: "ObserveServer | None" = field(default=None, init=False)

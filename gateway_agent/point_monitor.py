@@ -14,12 +14,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gateway_agent.alarm import AlarmChange, AlarmLogic, Judged, Severity
-from gateway_agent.baseline import Rows, model_rows, score_of
+from gateway_agent.baseline import Baseline, Rows, model_rows, score_of
 from gateway_agent.commissioned import Aside, Commissioned, told_with
 from gateway_agent.diagnosis import EvidenceLedger, Findings, MachineFacts, diagnose, label_name, picture_of
 from gateway_agent.explanation import contributions
 from gateway_agent.label_knowledge import LABELS, LabelKnowledge, LabelSums
-from gateway_agent.limits import MIN_CAPTURES
+from gateway_agent.limits import MIN_CAPTURES, Limit
 from gateway_agent.mounting_watch import MountingWatch
 from gateway_agent.operating_states import Reading, Told
 from gateway_agent.point_reports import STATISTIC, Read, alarm_by_hand, alarm_of, evidence_of, health_of
@@ -91,6 +91,8 @@ class Outcome:
     state_changed: bool = False
     alarm_active: bool = False
     findings: Findings | None = None
+    reading: Reading | None = None
+    """How it was held against what is healthy; None where nothing is calibrated, or the capture cannot be believed."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -196,6 +198,10 @@ class PointMonitor:
         """Standardise the model features (channels, F) of a stored healthy capture as training rows."""
         return model_rows(self.healthy.states.read(detection_features(features), Told()).z)
 
+    def baseline_of(self, features: Rows) -> Baseline:
+        """The baseline that model features (channels, F) of a healthy capture fit best. Any thread may ask."""
+        return self.healthy.states.read(detection_features(features), Told()).state.baseline
+
     def sessions(self) -> list[Session]:
         """What commissioning heard, for the fleet to learn from; none before it is complete. Any thread may ask."""
         healthy = self.healthy  # maintenance puts another in its place
@@ -209,8 +215,18 @@ class PointMonitor:
             self.prognosis.knowledge = model.lives
         if not self.healthy.states.ready:
             return False
-        self.healthy.recalibrate(self._prior(), detector=self._score)
+        self.healthy.states.recalibrate(self.limits_by(model))
         return True
+
+    def limits_by(self, model: Model) -> list[Limit]:
+        """The limit that each operating state would have by another release; nothing changes here."""
+        return self.healthy.limits_by(self._prior(model), detector=lambda z: self.decisive_score(z, model))
+
+    def decisive_score(self, z: NDArray[np.float64], model: Model) -> float:
+        """What a model makes of one standardised capture (channels, F), by the detector that decides here."""
+        if self.commissioning.detector == "distance":
+            return score_of(z)
+        return float(model.score(model_rows(z))[0].mean())
 
     def conclude(self, seen: Seen, *, now_us: int | None = None, diagnose_always: bool = False) -> Outcome:
         """Judge one capture.
@@ -247,6 +263,8 @@ class PointMonitor:
             ),
         )  # fmt: skip
         outcome = Outcome(health, findings=findings, alarm_active=self.alarm.active)
+        if was_ready and found.usable:
+            outcome.reading = found.reading
         self._tell_alarm(outcome, changes, seen, found, findings)
         outcome.records += self._notices(found, capture.measured_at_us, was_learning)
         if was_ready and found.reading is not None and not self.alarm.active:
@@ -484,20 +502,18 @@ class PointMonitor:
     def _calibrate(self) -> None:
         if self.healthy.count:
             self.healthy.calibrate(
-                self._prior(), false_alarm_rate=self.commissioning.false_alarm_rate, detector=self._score
+                self._prior(self.model), false_alarm_rate=self.commissioning.false_alarm_rate, detector=self._score
             )
 
-    def _prior(self) -> HealthyPrior:
+    def _prior(self, model: Model) -> HealthyPrior:
         """What to expect here; scores of a network are on no scale the fleet has summed, so its own must speak."""
-        known = self.model.variation.prior(*self.healthy.layout)
+        known = model.variation.prior(*self.healthy.layout)
         if self.commissioning.detector == "distance":
             return known
         return replace(Variation().prior(*self.healthy.layout), variance_ratio=known.variance_ratio)
 
     def _score(self, z: NDArray[np.float64]) -> float:
-        if self.commissioning.detector == "distance":
-            return score_of(z)
-        return float(self.model.score(model_rows(z))[0].mean())
+        return self.decisive_score(z, self.model)
 
     def _not_reconstructed(self, z: NDArray[np.float64]) -> NDArray[np.float64] | None:
         if self.commissioning.detector == "distance":

@@ -7,6 +7,7 @@ fails ends the process with a clear line; what was acknowledged is on disk, and 
 import contextlib
 import json
 import logging
+import math
 import os
 import signal
 import sys
@@ -25,12 +26,15 @@ from gateway_agent.federation import LearningMember
 from gateway_agent.foreign.mapping import ForeignSensors
 from gateway_agent.healthy_rows import HealthyRows
 from gateway_agent.intake import Intake
+from gateway_agent.interpreter import share_interpreter
 from gateway_agent.judge import Judge
 from gateway_agent.memory import give_back
 from gateway_agent.meters import MeteredJudge, MeteredStore, Meters
 from gateway_agent.outside import Outside
+from gateway_agent.personal_parameters import PersonalShelf
 from gateway_agent.reinjection import Reinjection
 from gateway_agent.release_shelf import ReleaseShelf
+from gateway_agent.release_taker import ReleaseTaker
 from gateway_agent.reload import Reload
 from gateway_agent.settings import GatewaySettings
 from gateway_agent.status import compose_status, points_in_turn
@@ -46,7 +50,7 @@ from schemas.logs import event
 from schemas.messages import Command, GatewayStatus, RecordsAck, decode, encode
 from schemas.signing import KeyRing, Signer
 from schemas.supervision import notify, watchdog_interval_s
-from schemas.topics import CAPTURE, CAPTURE_FRAGMENT, COMMAND, RECORDS_ACK, RELEASE, STATUS, topic_of
+from schemas.topics import CANDIDATE, CAPTURE, CAPTURE_FRAGMENT, COMMAND, RECORDS_ACK, RELEASE, STATUS, topic_of
 from vibration.features import BAND_COUNT, ENVELOPE_BAND_COUNT
 
 log = logging.getLogger(__name__)
@@ -71,10 +75,12 @@ class GatewayAgent:
         self.signer = Signer.load(settings.signing_key_file)
         self.store = MeteredStore(settings.store, self.meters, wall_us=self.clocks.wall_us)
         self.aside = ArraysAside(settings.store.folder)
-        self.shelf = ReleaseShelf(settings.store.folder / "releases", self.keys)
+        self.shelf = ReleaseShelf(
+            settings.store.folder / "releases", self.keys, personal=PersonalShelf(settings.store.folder)
+        )
         self.shelf.open()
         self.judge = MeteredJudge(
-            settings, self.meters, known=lambda keys: self._settled_store().knows(keys), model=self.shelf.slot,
+            settings, self.meters, known=lambda keys: self._settled_store().knows(keys), model=self.shelf.slot.loaded,
             recall=lambda point, boot: self._settled_store().highest_sequences(point, boot, REMEMBERED),
             aside=self.aside,
         )  # fmt: skip
@@ -91,7 +97,16 @@ class GatewayAgent:
         )  # fmt: skip
         self.worker = IngestWorker(settings.ingest, self.judge, intake, self.store, self.healthy, self.clocks)
         self.desk = CommandDesk(self.store, self.shelf)
+        self.taker = ReleaseTaker(
+            self.shelf, self.store, self.judge, site=settings.site, do=self.worker.do, tell=self._tell_soon,
+            wall_us=self.clocks.wall_us, compare_every_s=settings.learning.compare_every_s,
+        )  # fmt: skip
         self.reinjection = Reinjection(settings.store.folder, self.store, intake, self.healthy, self.clocks)
+        self._started_at_us = self.clocks.wall_us()
+        self._site_heard_at_s = self.clocks.monotonic_s()  # silence is counted from the start
+        self._release_topics = {
+            t.path(site=settings.site, gateway=settings.gateway) for t in (RELEASE, CANDIDATE)
+        }  # fmt: skip
         self._stop = threading.Event()
         self._failed: Exception | None = None
         self._control: deque[Received] = deque(maxlen=CONTROL_WAITING)
@@ -108,7 +123,7 @@ class GatewayAgent:
         self.control_link = Link(
             settings.broker, settings.gateway, on_message=self._control_message, on_connected=self._control_connected,
             will=Will(self._status_topic, self.signer.seal(self._status_topic, encode(self._offline()))),
-            subscriptions=[(t.path(**names), t.qos) for t in (RECORDS_ACK, COMMAND, RELEASE)],
+            subscriptions=[(t.path(**names), t.qos) for t in (RECORDS_ACK, COMMAND, RELEASE, CANDIDATE)],
         )  # fmt: skip
         self.worker.attach(self.captures_link)
         self.uplink = Uplink(
@@ -130,6 +145,7 @@ class GatewayAgent:
         self._threads = [
             threading.Thread(target=self._guard(self.worker.run), name="ingest", daemon=True),
             threading.Thread(target=self._guard(self.uplink.run), name="uplink", daemon=True),
+            threading.Thread(target=self._guard(self.taker.run), name="releases", daemon=True),
         ]
 
     def start(self) -> None:
@@ -139,6 +155,7 @@ class GatewayAgent:
             SecretMissing: The token for looking in from outside cannot be read; nothing has been started.
         """
         tune_collector()
+        share_interpreter()
         try:
             self.outside.listen(self.settings.observe)
         except OSError as error:  # captures matter more than their figures; a reload tries again
@@ -188,6 +205,7 @@ class GatewayAgent:
         self.outside.stop()
         if self.member is not None:
             self.member.stop()
+        self.taker.stop()
         self.worker.stop()
         self.uplink.stop()
         for thread in self._threads:
@@ -221,7 +239,7 @@ class GatewayAgent:
         for point, state in self.store.point_states().items():
             monitor = self.judge.monitor(point)
             monitor.restore(state)
-            monitor.use_model(self.shelf.slot)
+            monitor.use_model(self.judge.model)
             if not monitor.ready or monitor.shape is None:
                 continue
             channels = monitor.shape[1]
@@ -261,7 +279,13 @@ class GatewayAgent:
         self.uplink.forget_what_was_sent()
         self._tell_now.set()
 
+    def _tell_soon(self) -> None:
+        self._tell_now.set()
+
     def _control_message(self, received: Received) -> None:
+        if received.topic in self._release_topics:
+            self.taker.put(received)
+            return
         self._control.append(received)
         self.worker.do(self._handle_control)
 
@@ -278,17 +302,8 @@ class GatewayAgent:
 
     def _handle_one(self, received: Received, judge: Judge, batch: Batch) -> None:
         topic, _ = topic_of(received.topic)
-        if topic is RELEASE:
-            release = self.shelf.receive(
-                received.topic, received.payload, site=self.settings.site, now_s=self.clocks.monotonic_s()
-            )
-            if release is not None:
-                judge.use_model(self.shelf.slot)
-                event(log, logging.INFO, "release_running", version=release.version, digest=release.digest)
-            if release is not None or self.shelf.problem:
-                self._tell_now.set()
-            return
         body = self.keys.open(received.topic, received.payload, role="site", name=self.settings.site)
+        self._site_heard_at_s = self.clocks.monotonic_s()
         if topic is RECORDS_ACK:
             self.meters.records_acknowledged += self.uplink.acknowledge(decode(RecordsAck, body))
         elif topic is COMMAND:
@@ -300,7 +315,8 @@ class GatewayAgent:
         self._end_shelving(judge, batch)
         status = compose_status(
             self.settings, self.store, judge, self.shelf, now_us=self.clocks.wall_us(), software=version("undertone"),
-            queue=self.worker.queued,
+            queue=self.worker.queued, taker=self.taker, started_at_us=self._started_at_us,
+            site_heard_s=self.clocks.monotonic_s() - max(self._site_heard_at_s, self.shelf.heard_at_s or -math.inf),
         )  # fmt: skip
         with contextlib.suppress(StoreFull):  # the site is told all the same
             told = {**status.model_dump(mode="json"), "live": self.outside.live()}

@@ -87,6 +87,10 @@ class LearningSettings(Settings):
 
     take_part: bool = True
     window_rows: int = Field(default=4096, ge=64, le=100_000, description="Healthy feature rows kept for training.")
+    compare_every_s: float = Field(
+        default=600.0, ge=1.0, le=86400.0,
+        description="How often one machine is asked whether a model of its own would serve it better.",
+    )  # fmt: skip
 
 
 class GatewaySettings(Settings):

@@ -5,13 +5,16 @@ What is durable is read from the store; what only the running agent knows it lea
 """
 
 import json
+import os
 import shutil
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any, get_args
 
 import sqlalchemy as sa
+from cryptography import x509
 
 from gateway_agent.batch import (
     AGAIN_REFUSED,
@@ -25,6 +28,7 @@ from gateway_agent.batch import (
 from gateway_agent.judge import Judge
 from gateway_agent.point_monitor import PointMonitor
 from gateway_agent.release_shelf import ReleaseShelf
+from gateway_agent.release_taker import ReleaseTaker
 from gateway_agent.settings import GatewaySettings
 from gateway_agent.store import Store, read_only
 from gateway_agent.store_tables import capture_table, counter_table, meta_table, outbox_table
@@ -34,6 +38,8 @@ from schemas.metrics import memory_bytes
 Live = dict[str, Any]
 """What only a running agent knows; the keys are those of `NOTHING_LIVE`."""
 
+SITE_SILENT_S = 3600.0  # a site acknowledges every record within seconds
+WORSE_OFF = 0.01  # AUROC by which a machine's own model must be better to be called so
 MOST_POINTS_TOLD = 500  # in one status: 130 to 250 bytes each, in a packet of 256 KB
 
 NOTHING_LIVE: Live = {
@@ -65,9 +71,26 @@ def compose_status(
     now_us: int,
     software: str,
     queue: int,
+    taker: ReleaseTaker,
+    started_at_us: int,
+    site_heard_s: float,
 ) -> GatewayStatus:
-    """Say how the agent is; called from the thread that owns the judge."""
+    """Say how the agent is; called from the thread that owns the judge.
+
+    Args:
+        settings: Of the agent.
+        store: Its store.
+        judge: Its points.
+        shelf: Its releases.
+        now_us: Now.
+        software: Version of it.
+        queue: Captures that wait.
+        taker: What became of candidates.
+        started_at_us: When the agent was started.
+        site_heard_s: How long ago the site was last heard, or the start.
+    """
     counts = store.counts()
+    disk = shutil.disk_usage(settings.store.folder)
     pending, since_us = store.outbox_state()
     release = shelf.current
     return GatewayStatus(
@@ -78,9 +101,24 @@ def compose_status(
         dead_letters=_after(DEAD_PREFIX, counts),
         outbox_pending=pending, outbox_oldest_s=max(0.0, (now_us - since_us) / 1e6) if since_us else 0.0,
         outbox_first=store.lowest_waiting(),
-        ingest_queue=queue, disk_free_bytes=shutil.disk_usage(settings.store.folder).free, memory_bytes=memory_bytes(),
+        ingest_queue=queue, disk_free_bytes=disk.free, memory_bytes=memory_bytes(),
         points=tuple(_point_status(monitor) for monitor in judge.monitors.values()),
+        started_at_us=started_at_us, releases_refused=dict(shelf.counters), site_heard_s=max(0.0, site_heard_s),
+        gate=taker.gate, shadow=judge.shadow.summary() if judge.shadow is not None else None,
+        fits=tuple(taker.fits.values()),
+        disk_size_bytes=disk.total, load_share=os.getloadavg()[0] / (os.cpu_count() or 1),
+        certificate_until_us=certificate_end_us(settings.broker.certificate_file),
     )  # fmt: skip
+
+
+def certificate_end_us(file: Path | None) -> int | None:
+    """When a client certificate ends, in microseconds since 1970 UTC; None without one that can be read."""
+    if file is None:
+        return None
+    try:
+        return round(x509.load_pem_x509_certificate(file.read_bytes()).not_valid_after_utc.timestamp() * 1e6)
+    except (OSError, ValueError):  # the link says loudly what is wrong with it
+        return None
 
 
 def points_in_turn(status: GatewayStatus, told_before: int) -> GatewayStatus:
@@ -156,10 +194,27 @@ def read_status(settings: GatewaySettings, live: Live | None = None) -> dict[str
         "models": {p["point"]: p["model"] for p in last.get("points", [])},
         "release": {"version": last.get("release_version", 0), "digest": last.get("release_digest", "")},
         "release_problem": last.get("release_problem", ""),
+        "releases_refused": last.get("releases_refused", {}),
+        "site": _heard(last),
+        "worse_off_than_alone": [
+            fit["machine"] for fit in last.get("fits", []) if fit["auroc"] < fit["auroc_local"] - WORSE_OFF
+        ],
         "memory_bytes": last.get("memory_bytes", 0),
         "said_at_us": last.get("at_us", 0),
         "live": NOTHING_LIVE | (last.get("live", {}) if live is None else live),
     }  # fmt: skip
+
+
+def _heard(last: Mapping[str, Any]) -> dict[str, Any]:
+    """How long the site has been silent; what a silent site would withdraw stays in use here."""
+    heard_s = last.get("site_heard_s") or 0.0
+    text = ""
+    if heard_s >= SITE_SILENT_S:
+        text = (
+            f"no word of the site for {heard_s / 3600.0:.0f} h: release {last.get('release_version', 0)} may be "
+            "outdated or withdrawn; see whether broker and site run, and who else could hold messages back"
+        )
+    return {"heard_s": round(heard_s, 1), "text": text}
 
 
 def _after(prefix: str, counts: Mapping[str, int]) -> dict[str, int]:
@@ -175,6 +230,8 @@ def describe_status(status: dict[str, Any]) -> str:
         f"dead letters: {', '.join(f'{n} {v}' for n, v in captures['dead_letters'].items()) or 'none'}",
         f"outbox: {outbox['pending']} records wait for the site, the oldest for {outbox['oldest_s']:.0f} s",
         f"release {release['version']} ({release['digest'][:12]})",
+        *([f"release problem: {status['release_problem']}"] if status["release_problem"] else []),
+        *([f"site: {status['site']['text']}"] if status["site"]["text"] else []),
         f"links: {', '.join(f'{name} {_UP[up]}' for name, up in status['live']['links'].items()) or 'not started yet'}",
         *(f"  {point}: {learning}" for point, learning in status["points"].items()),
     ]

@@ -13,7 +13,7 @@ from collections.abc import Callable
 
 from gateway_agent.errors import StoreFull
 from gateway_agent.store import Store, Waiting
-from schemas.link import Carrier, PayloadTooLarge
+from schemas.link import Connection, PayloadTooLarge
 from schemas.logs import event
 from schemas.messages import RecordsAck
 from schemas.names import check_name
@@ -32,8 +32,8 @@ class Uplink:
     """Sends the outbox to the site; one thread runs it, any thread hands acknowledgements in."""
 
     def __init__(
-        self, site: str, gateway: str, store: Store, link: Carrier, signer: Signer, *, monotonic_s: Callable[[], float],
-        committed: threading.Event,
+        self, site: str, gateway: str, store: Store, link: Connection, signer: Signer, *,
+        monotonic_s: Callable[[], float], committed: threading.Event,
     ) -> None:  # fmt: skip
         self._topic = RECORDS.path(site=site, gateway=gateway)
         self._gateway = check_name(gateway)

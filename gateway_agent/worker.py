@@ -24,7 +24,7 @@ from gateway_agent.settings import IngestSettings
 from gateway_agent.store import Store
 from gateway_agent.waiting import Waiting
 from schemas.errors import RejectedInput
-from schemas.link import Carrier, Received
+from schemas.link import Connection, Received
 from schemas.logs import event
 
 log = logging.getLogger(__name__)
@@ -69,7 +69,7 @@ class IngestWorker:
         """Take batches of another size from now on; called in this worker's thread."""
         self._settings = settings
 
-    def attach(self, link: Carrier) -> None:
+    def attach(self, link: Connection) -> None:
         """Name the link on which captures come and acknowledgements go."""
         self._committer.attach(link)
 
@@ -170,13 +170,14 @@ class IngestWorker:
             self.settle()
         received = self._take()
         self._work(received)
+        self._judge.follow_model()
         self._judging_since_s = None
         return bool(received or jobs)
 
     def _wait_for_work(self) -> bool:
         """Wait for something to do, then a moment for more of it; False when stopped."""
         with self._waiting:
-            if not (self._queue or self._jobs or self._stopping):
+            if not (self._queue or self._jobs or self._stopping or self._judge.following):
                 self._waiting.wait(1.0)  # and then round: fragments grow old without anything coming
             deadline_s = self._clocks.monotonic_s() + self._settings.batch_wait_s
             while 0 < len(self._queue) < self._settings.batch_captures and not self._jobs and not self._stopping:

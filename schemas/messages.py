@@ -311,11 +311,76 @@ class PointStatus(_Strict):
     model: str
 
 
+Counts = Annotated[tuple[Annotated[int, Field(ge=0, lt=1 << 53)], ...], Field(max_length=64)]
+"""A histogram, from the lowest bin to the highest; the first and the last take all that lies beyond."""
+
+
+class ShadowSummary(_Strict):
+    """Two models on the same captures, `this` without a say: a candidate, or the one before that in use.
+
+    `windows` are captures of points whose limits are calibrated by both, but for those in alarm before. Histograms
+    are of the score in limits (0.05 to 20) and of the network's own loss (0.01 to 100), in logarithmic bins.
+    """
+
+    this_version: int
+    in_use_version: int
+    points: Annotated[int, Field(ge=0)]
+    windows: Annotated[int, Field(ge=0)]
+    exceeding_this: Annotated[int, Field(ge=0)]
+    exceeding_in_use: Annotated[int, Field(ge=0)]
+    errors: Annotated[int, Field(ge=0, description="captures that `this` could not score")] = 0
+    in_limits_this: Counts = ()
+    in_limits_in_use: Counts = ()
+    loss_this: Counts = ()
+    loss_in_use: Counts = ()
+    window_us_this: Annotated[float, Field(ge=0, description="time to score one window")] = 0.0
+    window_us_in_use: Annotated[float, Field(ge=0)] = 0.0
+
+
+class GateReport(_Strict):
+    """A candidate against the model in use, on what the gateway held back: healthy captures, and faults made of them.
+
+    `problem` says why there are no figures; then rows is 0.
+    """
+
+    version: int
+    digest: str
+    in_use_version: int
+    rows: Annotated[int, Field(ge=0, description="healthy captures held back")] = 0
+    faults: Annotated[int, Field(ge=0, description="made of these, of every kind and severity")] = 0
+    auroc: Share | None = None
+    auroc_in_use: Share | None = None
+    loss: float | None = None
+    loss_in_use: float | None = None
+    false_alarm_rate: Share | None = None
+    false_alarm_rate_in_use: Share | None = None
+    by_fault: dict[str, tuple[Share, Share]] = {}
+    problem: Annotated[str, Field(max_length=400)] = ""
+
+
+class MachineFit(_Strict):
+    """The fleet's model against one that learnt from this machine alone, with as many steps, on what was held back."""
+
+    machine: Name
+    release_version: int
+    steps: Annotated[int, Field(ge=0)]
+    rows: Annotated[int, Field(ge=0)]
+    auroc: Share
+    auroc_local: Share
+    loss: float
+    loss_local: float
+    at_us: TimeUs
+
+
 class GatewayStatus(_Strict):
     """From a gateway every ten seconds, retained. The last will is the same with `online` false.
 
     `outbox_first` is the lowest record number that still waits, or the next to be given: what is below it and not at
     the site never comes. It is not said while a gap record waits, which says the same better; 0.1 never said it.
+    Older gateways say nothing from `started_at_us` on, when the agent was started; `gate` and `shadow` answer a
+    candidate.
+    `load_share` is the host's load over a minute, for each of its processors; `certificate_until_us` ends the client
+    certificate that lies there now.
     """
 
     kind: Literal["gateway_status"] = "gateway_status"
@@ -339,6 +404,15 @@ class GatewayStatus(_Strict):
     disk_free_bytes: int = 0
     memory_bytes: int = 0
     points: Many[PointStatus] = ()
+    started_at_us: TimeUs | None = None
+    releases_refused: dict[str, int] = {}
+    site_heard_s: float | None = None
+    gate: GateReport | None = None
+    shadow: ShadowSummary | None = None
+    fits: Many[MachineFit] = ()
+    disk_size_bytes: Annotated[int, Field(ge=0)] | None = None
+    load_share: Annotated[float, Field(ge=0.0)] | None = None
+    certificate_until_us: TimeUs | None = None
 
 
 class Command(_Strict):

@@ -101,6 +101,8 @@ COMMAND = Topic("command", f"{_GATEWAY}/command", "messages.Command", 1, False,
                 "when a person acts; repeated until answered", "site", "gateway", True, False)
 RELEASE = Topic("release", f"{_GATEWAY}/release", "fragments.Fragment of release.ReleaseBundle", 1, False,
                 "when a release is rolled out; repeated until running", "site", "gateway", True, False)
+CANDIDATE = Topic("candidate", f"{_GATEWAY}/candidate", "fragments.Fragment of release.ReleaseBundle", 1, False,
+                  "when a release is to be tried beside the one in use, without a say", "site", "gateway", True, False)
 MEMBER = Topic("member", f"{_MEMBER}/present", "messages.MemberPresence", 1, True,
                "at birth, and empty as the last will", "gateway", "site", True, True)
 TASK = Topic("task", f"{_MEMBER}/task", "fragments.Fragment of a Flower message", 1, False,
@@ -111,7 +113,8 @@ REPLY = Topic("reply", f"{_MEMBER}/reply", "fragments.Fragment of a Flower messa
 # fmt: on
 
 TOPICS: tuple[Topic, ...] = (
-    CAPTURE, CAPTURE_FRAGMENT, CAPTURE_ACK, RECORDS, RECORDS_ACK, STATUS, COMMAND, RELEASE, MEMBER, TASK, REPLY,
+    CAPTURE, CAPTURE_FRAGMENT, CAPTURE_ACK, RECORDS, RECORDS_ACK, STATUS, COMMAND, RELEASE, CANDIDATE,
+    MEMBER, TASK, REPLY,
 )  # fmt: skip
 """Between a site and the enterprise the learning topics serve again: there the site is the member, and the
 enterprise's name stands where the site's name stands here. Only those rows leave a plant."""
