@@ -80,6 +80,12 @@ def _parser(first: Sequence[str]) -> argparse.ArgumentParser:
     restore = add("restore", _restore, "put a back-up in the place of the database of a stopped aggregator")
     restore.add_argument("--from", dest="source", type=Path, required=True, metavar="FILE", help="the back-up")
     restore.add_argument("--replace", action="store_true", help="in place of a database; the old one stays beside")
+    book = add("audit", _audit, "look whether the audit log is whole")
+    book.add_argument("what", choices=("verify",), help="walk along the chain of seals")
+    book.add_argument("--head", metavar="SEAL", help="a seal noted earlier, which must be in the chain")
+    people = add("person", _person, "help where nobody can sign in as administrator any more")
+    people.add_argument("what", choices=("promote", "remove"), help="make somebody administrator, or forget them")
+    people.add_argument("name", help="exactly as on the page of people")
     _add_offline(commands, first[0] if first else "")
     return parser
 
@@ -178,6 +184,48 @@ def _status(args: argparse.Namespace) -> int:
     finally:
         engine.dispose()
     print(json.dumps(status) if args.json else in_words(status))
+    return 0
+
+
+def _audit(args: argparse.Namespace) -> int:
+    settings = _load(args)
+    if settings is None:
+        return 0
+    from aggregator.audit_book import verify
+    from aggregator.database import require_current
+    from schemas.database import open_database
+
+    engine = open_database(settings.database, read_only=True)
+    try:
+        require_current(engine)
+        with engine.connect() as connection:
+            found = verify(connection, head=args.head)
+    finally:
+        engine.dispose()
+    if found.broken_row is not None:
+        print(f"broken at row {found.broken_row} of {found.rows} (audit_id {found.broken_id}): {found.why}")
+        return 1
+    if not found.head_found:
+        print(f"{found.rows} rows hold together, but seal {args.head} is not among them: the end was cut off")
+        return 1
+    before = f", {found.unsealed} of them from before there were seals" if found.unsealed else ""
+    print(f"{found.rows} rows hold together{before}; newest seal {found.head or 'none'}")
+    return 0
+
+
+def _person(args: argparse.Namespace) -> int:
+    settings = _load(args)
+    if settings is None:
+        return 0
+    from aggregator.database import open_current, writing
+    from aggregator.desk_people import promote_or_remove
+
+    engine = open_current(settings.database)
+    try:
+        with writing(engine) as connection:
+            _say(promote_or_remove(connection, args.what, args.name, now_us=time.time_ns() // 1000))
+    finally:
+        engine.dispose()
     return 0
 
 

@@ -1,4 +1,4 @@
-"""This file knows who gets in: the token in its file, the sessions that showed it, and how often one may guess."""
+"""This file knows how long somebody stays in, how often one may guess, and the door that one token opens for all."""
 
 import contextlib
 import os
@@ -21,10 +21,74 @@ MAX_NAME = 64
 
 @dataclass(frozen=True, slots=True)
 class Visitor:
-    """A person who got in: the name they gave, the role the settings give."""
+    """A person who got in: their name, the role they have, the address they came from as far as it is seen."""
 
     name: str
     role: Role
+    came_from: str = ""
+
+
+@dataclass(slots=True)
+class Session:
+    """One person in one browser.
+
+    Attributes:
+        generation: `sessions_from_us` of the person when it was opened; once that is another, it is over.
+    """
+
+    visitor: Visitor
+    generation: int
+    opened_s: float
+    seen_s: float
+
+
+class Sessions:
+    """Who is in; safe to use from many threads.
+
+    Sessions are opaque random words that a browser keeps as a cookie, so that a reload or a link from a colleague
+    need no new sign-in. They end with the process, after `session_s`, or after `idle_s` without a page being asked for.
+    """
+
+    def __init__(self, *, session_s: float, idle_s: float, now_s: Callable[[], float]) -> None:
+        self._session_s = session_s
+        self._idle_s = idle_s
+        self._now_s = now_s
+        self._lock = threading.Lock()
+        self._open: OrderedDict[str, Session] = OrderedDict()
+
+    def open(self, visitor: Visitor, *, generation: int = 0) -> str:
+        """Open a session; returns the word that names it."""
+        word = secrets.token_urlsafe(TOKEN_BYTES)
+        now_s = self._now_s()
+        with self._lock:
+            self._open[word] = Session(visitor, generation, now_s, now_s)
+            while len(self._open) > MAX_SESSIONS:
+                self._open.popitem(last=False)
+        return word
+
+    def find(self, word: str | None, *, touch: bool = True) -> Session | None:
+        """Find a session; None if it never was or is over.
+
+        Args:
+            word: What the browser keeps.
+            touch: Whether a person did something; a page that refreshes by itself keeps nobody in.
+        """
+        now_s = self._now_s()
+        with self._lock:
+            known = self._open.get(word or "")
+            if known is None:
+                return None
+            if now_s - known.opened_s >= self._session_s or now_s - known.seen_s >= self._idle_s:
+                del self._open[word or ""]
+                return None
+            if touch:
+                known.seen_s = now_s
+            return known
+
+    def end(self, word: str | None) -> None:
+        """End a session."""
+        with self._lock, contextlib.suppress(KeyError):
+            del self._open[word or ""]
 
 
 def create_token(path: Path) -> bool:
@@ -40,19 +104,14 @@ def create_token(path: Path) -> bool:
 
 
 class Door:
-    """Checks tokens and remembers sessions; safe to use from many threads.
+    """The door that one token opens for everybody, in one role; for a demonstration or a first look."""
 
-    Sessions are opaque random words that a browser keeps as a cookie, so that a reload or a link from a colleague
-    need no new sign-in. They end with the process or after `session_s`.
-    """
-
-    def __init__(self, token_file: Path | None, *, role: Role, session_s: float, now_s: Callable[[], float]) -> None:
+    def __init__(self, token_file: Path | None, sessions: Sessions, *, role: Role, now_s: Callable[[], float]) -> None:
         self._token_file = token_file
         self._role = role
-        self._session_s = session_s
         self._now_s = now_s
         self._lock = threading.Lock()
-        self._sessions: OrderedDict[str, tuple[Visitor, float]] = OrderedDict()
+        self._sessions = sessions
         self._wrong_at_s: deque[float] = deque(maxlen=GUESSES)
 
     @property
@@ -83,37 +142,24 @@ class Door:
                 self._wrong_at_s.append(self._now_s())
         return right
 
-    def admit(self, name: str) -> tuple[Visitor, str]:
+    def admit(self, name: str, came_from: str = "") -> tuple[Visitor, str]:
         """Open a session for somebody whose token was accepted.
 
         Args:
             name: What the person calls themself; shortened, never empty.
+            came_from: The address they came from.
 
         Returns:
             The visitor and the word that names the session.
         """
-        visitor = Visitor(" ".join(name.split())[:MAX_NAME] or "unnamed", self._role)
-        word = secrets.token_urlsafe(TOKEN_BYTES)
-        with self._lock:
-            self._sessions[word] = (visitor, self._now_s() + self._session_s)
-            while len(self._sessions) > MAX_SESSIONS:
-                self._sessions.popitem(last=False)
-        return visitor, word
+        visitor = Visitor(" ".join(name.split())[:MAX_NAME] or "unnamed", self._role, came_from)
+        return visitor, self._sessions.open(visitor)
 
-    def recognise(self, word: str | None) -> Visitor | None:
+    def recognise(self, word: str | None, *, touch: bool = True) -> Visitor | None:
         """Find the visitor of a session; None if it never was or is over."""
-        if not word:
-            return None
-        with self._lock:
-            known = self._sessions.get(word)
-            if known is None:
-                return None
-            if known[1] <= self._now_s():
-                del self._sessions[word]
-                return None
-            return known[0]
+        found = self._sessions.find(word, touch=touch)
+        return None if found is None else found.visitor
 
     def dismiss(self, word: str | None) -> None:
         """End a session."""
-        with self._lock, contextlib.suppress(KeyError):
-            del self._sessions[word or ""]
+        self._sessions.end(word)

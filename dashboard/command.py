@@ -6,9 +6,12 @@ import sys
 from collections.abc import Sequence
 from importlib import resources
 from pathlib import Path
+from typing import Any
 
 from dashboard import runtime
 from dashboard.access import create_token
+from dashboard.errors import DatabaseUnavailable
+from dashboard.people_door import PeopleDoor
 from dashboard.settings import DashboardSettings
 from schemas.errors import ContractError
 from schemas.logs import start_logging
@@ -28,26 +31,30 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return 0
         fresh = _prepare(settings)
         _require_free(settings)
+        board = runtime.Dashboard.build(settings)
     except (ContractError, OSError) as error:
         print(f"dashboard: {error}", file=sys.stderr)
         return BAD_INPUT
     start_logging(settings.log_level)
-    _say_where(settings, fresh=fresh)
-    serve(settings)
+    _say_where(board, fresh=fresh)
+    serve(board)
     return 0
 
 
-def serve(settings: DashboardSettings) -> None:
-    """Serve the pages in this process until a signal ends it."""
+def serve(board: runtime.Dashboard) -> None:
+    """Serve the pages, and beside them the interface for programs, in this process until a signal ends it."""
+    import streamlit as st
     from streamlit.web import bootstrap
 
+    from dashboard.api.routes import api_routes
     from dashboard.theme import streamlit_options
 
-    runtime.install(runtime.Dashboard.build(settings))
-    script = str(resources.files("dashboard") / "screen" / "app.py")
-    options = streamlit_options(settings)
+    runtime.install(board)
+    options = streamlit_options(board.settings)
     bootstrap.load_config_options(options)
-    bootstrap.run(script, False, [], options)
+    script = resources.files("dashboard") / "screen" / "app.py"
+    app = st.App(str(script), routes=api_routes(board), secrets=_secrets(board.settings))
+    app.run(config=options)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -67,11 +74,31 @@ def _prepare(settings: DashboardSettings) -> bool:
     listed = settings.signing_key_file.with_suffix(".public.toml")
     if not listed.exists():
         KeyRing([AllowedKey(settings.name, "dashboard", signer.public)]).save(listed)
-    if settings.access.allow_without_token:
+    access = settings.access
+    if access.by == "oidc" and access.oidc is not None:
+        create_token(access.oidc.cookie_secret_file)
+        read_secret(access.oidc.client_secret_file)
+    if access.by != "token" or access.allow_without_token:
         return False
-    made = create_token(settings.access.token_file)
-    read_secret(settings.access.token_file)
+    made = create_token(access.token_file)
+    read_secret(access.token_file)
     return made
+
+
+def _secrets(settings: DashboardSettings) -> dict[str, Any] | None:
+    """What Streamlit's sign-in at a provider reads."""
+    oidc = settings.access.oidc
+    if settings.access.by != "oidc" or oidc is None:
+        return None
+    return {
+        "auth": {
+            "redirect_uri": f"{(oidc.reached_at or settings.address).rstrip('/')}/oauth2callback",
+            "cookie_secret": read_secret(oidc.cookie_secret_file),
+            "client_id": oidc.client_id,
+            "client_secret": read_secret(oidc.client_secret_file),
+            "server_metadata_url": oidc.server_metadata_url,
+        }
+    }
 
 
 def _require_free(settings: DashboardSettings) -> None:
@@ -86,10 +113,29 @@ def _require_free(settings: DashboardSettings) -> None:
             ) from error
 
 
-def _say_where(settings: DashboardSettings, *, fresh: bool) -> None:
-    address = settings.address
-    if not settings.access.allow_without_token and (fresh or sys.stdout.isatty()):
-        address += f"?token={read_secret(settings.access.token_file)}"
+def _say_where(board: runtime.Dashboard, *, fresh: bool) -> None:
+    settings = board.settings
+    address, access = settings.address, settings.access
+    if isinstance(board.door, PeopleDoor):
+        first = access.by == "people" and _nobody_yet(board.door)
+        print(f"{settings.title}: {address}", flush=True)
+        if first:
+            print(
+                f"The first administrator comes by this link, once and within an hour:\n"
+                f"{address}?first={board.door.make_first_link()}",
+                flush=True,
+            )
+        return
+    if not access.allow_without_token and (fresh or sys.stdout.isatty()):
+        address += f"?token={read_secret(access.token_file)}"
     print(f"{settings.title}: {address}", flush=True)
-    if not settings.access.allow_without_token and "token=" not in address:
-        print(f"the token is in {settings.access.token_file}", flush=True)
+    if not access.allow_without_token and "token=" not in address:
+        print(f"the token is in {access.token_file}", flush=True)
+
+
+def _nobody_yet(door: PeopleDoor) -> bool:
+    """Whether a link is worth printing; it opens nothing once somebody is there."""
+    try:
+        return door.nobody_yet()
+    except DatabaseUnavailable:
+        return True

@@ -18,6 +18,7 @@ from schemas.requests import REQUEST_TOPIC, Action, Request, Values
 from schemas.signing import AllowedKey, KeyRing, Signer
 from schemas.site_tables import request
 
+MAX_CAME_FROM = 64
 FOLLOWED = 200  # newest requests among which those of one case are looked for
 
 
@@ -80,6 +81,7 @@ class RequestWriter:
                 note=note,
                 label=label,
                 values=values or {},
+                came_from=visitor.came_from[:MAX_CAME_FROM],
                 asked_at_us=now_us,
             )
         except ValidationError as error:

@@ -7,11 +7,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
-from dashboard.access import Door
+from dashboard.access import Door, Sessions
+from dashboard.asking import Asker
 from dashboard.database import SiteReader
 from dashboard.errors import DashboardNotStarted
+from dashboard.people_door import PeopleDoor, Provider
 from dashboard.request_writer import RequestWriter
-from dashboard.settings import DashboardSettings
+from dashboard.settings import AccessSettings, DashboardSettings
+from schemas.collector import tune_collector
 from schemas.signing import Signer
 
 _T = TypeVar("_T")
@@ -44,7 +47,8 @@ class Dashboard:
     settings: DashboardSettings
     reader: SiteReader
     writer: RequestWriter
-    door: Door
+    asker: Asker
+    door: Door | PeopleDoor
     now_us: Callable[[], int]
     shared: Shared
 
@@ -61,20 +65,44 @@ class Dashboard:
         Raises:
             SecretMissing: The signing key cannot be read.
         """
-        token_file: Path | None = None if settings.access.allow_without_token else settings.access.token_file
-        door = Door(
-            token_file, role=settings.access.token_role, session_s=settings.access.session_h * 3600, now_s=now_s
-        )
         writer = RequestWriter(settings.database_url, Signer.load(settings.signing_key_file), now_us=now_us)
-        return cls(settings, SiteReader(settings.database_url), writer, door, now_us, Shared(now_s))
+        reader = SiteReader(settings.database_url)
+        asker = Asker(reader, writer)
+        door = _door(settings.access, reader, asker, now_us=now_us, now_s=now_s)
+        return cls(settings, reader, writer, asker, door, now_us, Shared(now_s))
+
+
+def _door(
+    access: AccessSettings, reader: SiteReader, asker: Asker, *, now_us: Callable[[], int], now_s: Callable[[], float]
+) -> Door | PeopleDoor:
+    sessions = Sessions(session_s=access.session_h * 3600, idle_s=access.idle_h * 3600, now_s=now_s)
+    if access.by == "token":
+        token_file: Path | None = None if access.allow_without_token else access.token_file
+        return Door(token_file, sessions, role=access.token_role, now_s=now_s)
+    provider = None
+    if access.by == "oidc" and access.oidc is not None:
+        provider = Provider(access.oidc.name_claim, access.oidc.role_claim, access.oidc.roles)
+    return PeopleDoor(reader, asker, sessions, now_us=now_us, now_s=now_s, provider=provider)
 
 
 _current: list[Dashboard] = []
+_settled: list[bool] = []
 
 
 def install(dashboard: Dashboard | None) -> None:
     """Name the dashboard of this process, before the first page runs."""
     _current[:] = [] if dashboard is None else [dashboard]
+
+
+def settle() -> None:
+    """Once a page has been shown, what stays is loaded: cycles are never looked for in it again.
+
+    Streamlit looks for them after every run of a script, live parts included; with pandas and all pages loaded that was
+    nearly all of what a viewer cost.
+    """
+    if not _settled:
+        _settled.append(True)
+        tune_collector()
 
 
 def current() -> Dashboard:
