@@ -21,6 +21,7 @@ import sqlalchemy as sa
 from alembic.script import ScriptDirectory
 from sqlalchemy.engine import URL, Engine
 
+from aggregator.audit_book import write_audit
 from aggregator.client_list import clients_file
 from aggregator.database import alembic_config, current_version, open_current
 from aggregator.errors import BackupFailed
@@ -41,7 +42,6 @@ from schemas.database import open_database, sqlite_url
 from schemas.errors import DatabaseNotReady
 from schemas.one_process import keep_to_this_process
 from schemas.settings import BrokerSettings
-from schemas.site_tables import audit
 from schemas.sqlite_copy import copy_sqlite, require_sound
 from schemas.synced_files import sync_folder
 
@@ -207,9 +207,7 @@ def _put_postgresql(settings: AggregatorSettings, url: URL, fresh: Path, *, now_
 def _note(engine: Engine, manifest: Manifest, now_us: int) -> None:
     text = f"restored from the back-up of {in_utc(manifest.made_at_us)}; what gateways were acknowledged for since"
     with engine.begin() as connection:
-        connection.execute(
-            sa.insert(audit).values(at_us=now_us, actor="operator", action="restore", text=f"{text} is gone")
-        )
+        write_audit(connection, at_us=now_us, actor="operator", action="restore", text=f"{text} is gone")
 
 
 def _kind(url: URL) -> Literal["sqlite", "postgresql"]:

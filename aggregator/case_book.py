@@ -6,7 +6,8 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
-from aggregator.cases import AlarmChange, Case, Entry, Outcome, Settled, on_alarm
+from aggregator.cases import SITE, AlarmChange, Case, Entry, Outcome, Settled, Shelf, on_alarm, on_unshelve
+from aggregator.notice_outbox import queue_notices
 from schemas.messages import Alarm, Diagnosis
 from schemas.names import machine_of
 from schemas.site_tables import alarm as alarm_table
@@ -36,6 +37,9 @@ def _case(row: Any) -> Case:
         diagnosis=tuple(Diagnosis.model_validate(item) for item in row.diagnosis),
         points=dict(row.points),
         acknowledged_by=row.acknowledged_by,
+        shelf=None
+        if row.shelved_until_us is None
+        else Shelf(row.shelved_until_us, row.shelved_by or "", row.shelved_reason or ""),
     )
 
 
@@ -54,6 +58,9 @@ def write_case(connection: Connection, case_id: int | None, outcome: Outcome, *,
         "closed_at_us": now_us if case.state == "closed" else None,
         "acknowledged_by": case.acknowledged_by,
         "points": dict(case.points),
+        "shelved_until_us": case.shelf.until_us if case.shelf else None,
+        "shelved_by": case.shelf.actor if case.shelf else None,
+        "shelved_reason": case.shelf.reason if case.shelf else None,
     }
     if case_id is None:
         made = connection.execute(sa.insert(machine_case).values(**values, opened_at_us=now_us)).inserted_primary_key
@@ -62,7 +69,20 @@ def write_case(connection: Connection, case_id: int | None, outcome: Outcome, *,
     else:
         connection.execute(sa.update(machine_case).where(machine_case.c.case_id == case_id).values(**values))
     write_entries(connection, case_id, outcome.entries, now_us=now_us)
+    queue_notices(connection, case_id, case, outcome.entries, now_us=now_us)
     return case_id
+
+
+def end_shelves(connection: Connection, *, now_us: int) -> int:
+    """Bring back every case whose time on the shelf is over; return how many."""
+    rows = connection.execute(
+        sa.select(machine_case).where(machine_case.c.state != "closed", machine_case.c.shelved_until_us <= now_us)
+    ).all()
+    for row in rows:
+        write_case(
+            connection, row.case_id, on_unshelve(_case(row), SITE, "the time on the shelf is over"), now_us=now_us
+        )
+    return len(rows)
 
 
 def write_entries(connection: Connection, case_id: int, entries: Sequence[Entry], *, now_us: int) -> None:
@@ -71,10 +91,13 @@ def write_entries(connection: Connection, case_id: int, entries: Sequence[Entry]
         connection.execute(
             sa.insert(case_event),
             [
-                {"case_id": case_id, "at_us": now_us, "kind": e.kind, "actor": e.actor, "text": e.text, "detail": None}
+                {
+                    "case_id": case_id, "at_us": now_us, "kind": e.kind, "actor": e.actor, "text": e.text,
+                    "detail": None if e.detail is None else dict(e.detail),
+                }
                 for e in entries
             ],
-        )
+        )  # fmt: skip
 
 
 def take_alarm(

@@ -5,16 +5,22 @@ reason and a history. Pure: events in, a changed case and lines for its history 
 
     nothing ──alarm──▶ open ──person──▶ acknowledged ──all points normal, or a person──▶ closed
                         ▲ ◀──new or worse alarm────┘
+
+A person may put a case on the shelf for at most twelve hours (ISA-18.2), with a reason. That is a matter of the site
+alone: gateways go on judging and telling, so that nothing is lost while nobody looks, the shelf works for gateways
+that are away, and it ends by one clock. Danger is never out of sight silently: it has to be acknowledged first, its
+shelving is told to those who are told of danger, and a case that gets worse falls off the shelf at once.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Literal
+from typing import Any, Literal
 
 from schemas.messages import AlarmState, Diagnosis, Priority
 
 CaseState = Literal["open", "acknowledged", "closed"]
 SITE = "site"  # who acted when no person did
+MAX_SHELVE_US = 12 * 3600 * 1_000_000
 
 _OPENING: frozenset[AlarmState] = frozenset({"unacknowledged", "acknowledged", "latched"})
 _WEIGHT: Mapping[str, int] = {"danger": 3, "alert": 2, "notice": 1, "sensor": 0}
@@ -38,6 +44,15 @@ class AlarmChange:
 
 
 @dataclass(frozen=True, slots=True)
+class Shelf:
+    """Until when a case is out of sight, who put it there, and why."""
+
+    until_us: int
+    actor: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class Case:
     """What is wrong with one machine.
 
@@ -54,6 +69,7 @@ class Case:
     diagnosis: tuple[Diagnosis, ...]
     points: Mapping[str, AlarmState] = field(default_factory=dict)
     acknowledged_by: str | None = None
+    shelf: Shelf | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,11 +82,12 @@ class Settled:
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One line of a case's history."""
+    """One line of a case's history; `detail` is what programs read of it."""
 
     kind: str
     actor: str
     text: str
+    detail: Mapping[str, Any] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,8 +145,13 @@ def _join(current: Case, change: AlarmChange) -> Outcome:
     if current.state == "acknowledged" and (worse or fresh):
         case = replace(case, state="open", acknowledged_by=None)
         entries.append(Entry("reopened", SITE, f"{change.point}: {'worse' if worse else 'new'} since acknowledged"))
+    elif worse:
+        entries.append(Entry("worse", SITE, f"{change.point}: {current.priority} has become {case.priority}"))
+    if worse and case.shelf is not None:
+        case = replace(case, shelf=None)
+        entries.append(Entry("unshelved", SITE, f"worse while on the shelf: {case.priority}"))
     if all(state == "normal" for state in case.points.values()):
-        case = replace(case, state="closed")
+        case = replace(case, state="closed", shelf=None)
         entries.append(Entry("closed", SITE, "all points are back to normal"))
     return Outcome(case, tuple(entries))
 
@@ -154,17 +176,54 @@ def on_note(case: Case, actor: str, note: str) -> Outcome:
     return Outcome(case, (Entry("note", actor, note),))
 
 
-def on_label(case: Case, actor: str, label: str, note: str) -> Outcome:
-    """A person says what it really was; the history of labels is what learning is checked against."""
-    return Outcome(case, (Entry("label", actor, f"{label}: {note}" if note else label),))
+def on_label(case: Case, actor: str, label: str, note: str, *, codes: Mapping[str, str] | None = None) -> Outcome:
+    """A person says what it really was; the history of labels is what learning is checked against.
+
+    Args:
+        case: The case, open or closed.
+        actor: Who says so.
+        label: The cause, as diagnosis names it.
+        note: Words.
+        codes: Codes of standards that go with the label, by the name of the standard.
+    """
+    said = " · ".join([label, *(f"{standard} {code}" for standard, code in (codes or {}).items())])
+    detail = {"label": label, **(codes or {})}
+    return Outcome(case, (Entry("label", actor, f"{said}: {note}" if note else said, detail),))
 
 
 def on_maintenance(case: Case, actor: str, note: str) -> Outcome:
     """The machine was worked on: what was known of it no longer holds, and its points learn anew."""
     entries = (Entry("maintenance", actor, note), Entry("closed", actor, "maintenance done"))
-    return Outcome(replace(case, state="closed"), entries)
+    return Outcome(replace(case, state="closed", shelf=None), entries)
 
 
 def on_close(case: Case, actor: str, note: str) -> Outcome:
     """A person decides that it is over."""
-    return Outcome(replace(case, state="closed"), (Entry("closed", actor, note),))
+    return Outcome(replace(case, state="closed", shelf=None), (Entry("closed", actor, note),))
+
+
+def shelf_refusal(case: Case, reason: str, *, until_us: int, now_us: int) -> str:
+    """Why a case may not go on the shelf; empty when it may."""
+    if case.state == "closed":
+        return "the case is closed already"
+    if not reason.strip():
+        return "shelving needs a reason"
+    if not now_us < until_us <= now_us + MAX_SHELVE_US:
+        hours = (until_us - now_us) / 3.6e9
+        return f"shelving for {hours:.1f} h was asked for, more than 0 and at most 12 h are allowed"
+    if case.priority == "danger" and case.state != "acknowledged":
+        return "a danger cannot be shelved before somebody has acknowledged it"
+    return ""
+
+
+def on_shelve(case: Case, actor: str, reason: str, *, until_us: int, hours: float) -> Outcome:
+    """A person puts it out of sight for a while; `shelf_refusal` says when not."""
+    entry = Entry("shelved", actor, f"for {hours:g} h: {reason}", {"until_us": until_us})
+    return Outcome(replace(case, shelf=Shelf(until_us, actor, reason)), (entry,))
+
+
+def on_unshelve(case: Case, actor: str, why: str) -> Outcome:
+    """It is in sight again, because a person or the clock says so."""
+    if case.shelf is None:
+        return Outcome(case)
+    return Outcome(replace(case, shelf=None), (Entry("unshelved", actor, why),))

@@ -4,6 +4,7 @@ AggregatorError
 ├── EnrolmentRefused      a client that cannot be enrolled, renewed or revoked as asked
 ├── BrokerUnavailable     no broker can be run as the settings want it
 ├── BackupFailed          PostgreSQL's own program is missing or could not copy the database
+├── PersonUnknown         there is nobody of the name a command was given
 └── PartFailed            a part of the running service has ended by itself
 
 What breaks the contract between services is in `schemas.errors`.
@@ -28,3 +29,7 @@ class BackupFailed(AggregatorError):
 
 class PartFailed(AggregatorError):
     """A part of the running service has ended by itself; the supervisor starts us again."""
+
+
+class PersonUnknown(AggregatorError):
+    """There is nobody of the name a command was given; nothing has changed."""

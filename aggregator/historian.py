@@ -16,7 +16,9 @@ from aggregator.case_book import open_case, take_alarm, write_entries
 from aggregator.cases import SITE, Entry
 from aggregator.database import writing
 from aggregator.dead_letters import write_refused
+from aggregator.evidence_shelf import bound_evidence, evidence_row
 from aggregator.health_rows import row_of, write_rows
+from aggregator.history import reopen_hours, sum_hours
 from aggregator.intake import Refused, refused_by_database
 from aggregator.lost_records import tell_lost
 from aggregator.plant_book import PlantBook, write_gateway, write_lost, write_nameplates, write_status
@@ -103,6 +105,11 @@ class Historian:
         with writing(self._engine) as connection:
             write_lost(connection, gateways)
 
+    def sum_history(self) -> int:
+        """Sum up hours that are full; tells how many points were moved on."""
+        with writing(self._engine) as connection:
+            return sum_hours(connection, now_us=self._now_us())
+
     def online(self) -> list[str]:
         """The gateways that count as present."""
         with self._engine.connect() as connection:
@@ -170,8 +177,11 @@ class Historian:
                 rows.setdefault(row[0], []).append(_fitting(row[0], {**key, **row[1]}))
         if windows:
             write_rows(connection, (row_of(gateway, boot, *window, now_us=now_us) for window in windows))
+            reopen_hours(connection, (window for _, window in windows), now_us=now_us)
         for table, values in rows.items():
             connection.execute(sa.insert(table), values)
+        if tables.evidence in rows:
+            bound_evidence(connection, (row["point"] for row in rows[tables.evidence]))
         _write_stream(connection, gateway, boot, stream, stored=len(new), duplicates=len(records) - len(new))
         write_gateway(connection, gateway, boot=boot, last_sequence=stream.through, last_seen_us=now_us)
 
@@ -189,8 +199,7 @@ class Historian:
             return None
         self._plant.note_record(connection, gateway, boot, sequence, record, now_us=now_us)
         if isinstance(record, Evidence):
-            values = record.model_dump(include={"point", "measured_at_us", "why"})
-            return tables.evidence, {**values, "detail": record.model_dump(mode="json")}
+            return tables.evidence, evidence_row(record)
         if isinstance(record, PointNotice):
             found = open_case(connection, machine_of(record.point))
             if found is not None:

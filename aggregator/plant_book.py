@@ -11,11 +11,12 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
+from aggregator.audit_book import write_audit
 from schemas.logs import event
 from schemas.messages import Alarm, Evidence, GatewayStatus, Health, PointNotice, PointStatus
 from schemas.nameplate import Nameplate
 from schemas.names import machine_of
-from schemas.site_tables import audit, gateway, health, machine, point
+from schemas.site_tables import gateway, health, machine, point
 
 log = logging.getLogger(__name__)
 
@@ -112,7 +113,7 @@ class PlantBook:
             if (name, known.gateway, source) not in self._moved:
                 self._moved.add((name, known.gateway, source))
                 text = f"point {name} moved from gateway {known.gateway} to {source}"
-                connection.execute(sa.insert(audit).values(at_us=now_us, actor=source, action="point_moved", text=text))
+                write_audit(connection, at_us=now_us, actor=source, action="point_moved", text=text, about=name)
                 event(log, logging.WARNING, "point_moved", point=name, before=known.gateway, now=source)
             known.gateway = source
             known.newest = (-1, -1)
@@ -145,8 +146,10 @@ class PlantBook:
 
 
 def write_machine(connection: Connection, name: str, *, now_us: int, plate: Nameplate | None = None) -> None:
-    """Make a machine known, and write what its nameplate says where there is one."""
-    row = connection.execute(sa.select(machine.c.machine).where(machine.c.machine == name)).one_or_none()
+    """Make a machine known, and write what its nameplate says where there is one and no uploaded table says more."""
+    row = connection.execute(
+        sa.select(machine.c.machine, machine.c.asset_version).where(machine.c.machine == name)
+    ).one_or_none()
     values: dict[str, Any] = {}
     if plate is not None:
         values = {
@@ -157,7 +160,7 @@ def write_machine(connection: Connection, name: str, *, now_us: int, plate: Name
     if row is None:
         plain = {"title": "", "criticality": 3, "nameplate": None}
         connection.execute(sa.insert(machine).values(machine=name, first_seen_us=now_us, **(plain | values)))
-    elif values:
+    elif values and row.asset_version is None:
         connection.execute(sa.update(machine).where(machine.c.machine == name).values(**values))
 
 
@@ -190,6 +193,8 @@ def write_status(
         "status": status.model_dump(mode="json"),
         "release_version": status.release_version,
     }
+    if not retained:
+        values["clock_ahead_s"] = (status.at_us - now_us) / 1e6
     if status.online:
         before = connection.execute(
             sa.select(gateway.c.last_seen_us).where(gateway.c.gateway == status.gateway)

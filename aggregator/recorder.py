@@ -17,7 +17,7 @@ from aggregator.database import may_pass
 from aggregator.historian import Arrived, Historian
 from aggregator.intake import Refused, read
 from aggregator.settings import AggregatorSettings
-from schemas.link import Carrier, Link, Received
+from schemas.link import Connection, Link, Received
 from schemas.logs import event
 from schemas.messages import GatewayStatus, RecordsAck, encode
 from schemas.signing import KeyRing, Signer
@@ -27,6 +27,7 @@ log = logging.getLogger(__name__)
 
 RETRY_FIRST_S, RETRY_MOST_S = 0.2, 10.0
 LOOK_FOR_LOST_S = 1.0
+SUM_HISTORY_S = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +62,7 @@ class Recorder:
         signer: Signer,
         keys: KeyRing,
         now_s: Callable[[], float] = time.monotonic,
-        link: Carrier | None = None,
+        link: Connection | None = None,
     ) -> None:
         """Put the parts together.
 
@@ -81,13 +82,13 @@ class Recorder:
         self._queue: queue.Queue[Received] = queue.Queue(settings.historian.queue_messages)
         self._stop = threading.Event()
         self._seen_s: dict[str, float] = {}
-        self._looked_s = now_s()
+        self._looked_s = self._summed_s = now_s()
         self._in_hand: _InHand | None = None
         self._pause_s = 0.0  # until the database is tried again; 0 while it is there
         self.counters = Counters()
         self.fault: BaseException | None = None
         self.beat_s = now_s()
-        self.link: Carrier
+        self.link: Connection
         self._own_link: Link | None = None
         if link is None:
             self.link = self._own_link = self._make_link()
@@ -215,7 +216,19 @@ class Recorder:
             self._in_hand = None
             stored = True
         self._look_for_lost()
+        self._sum_history()
         return stored
+
+    def _sum_history(self) -> None:
+        if self._now_s() - self._summed_s < SUM_HISTORY_S:
+            return
+        self._summed_s = self._now_s()
+        try:
+            self._historian.sum_history()
+        except sa.exc.OperationalError as error:
+            if not may_pass(error):
+                raise
+            event(log, logging.WARNING, "database_away", problem=str(error.__cause__ or error))
 
     def _try_to_store(self, arrived: list[Arrived]) -> list[RecordsAck] | None:
         """What to answer; None while the database is away, and each time the pause grows."""

@@ -29,6 +29,12 @@ RELOADABLE = {
     "learning.steps": "from the next round",
     "learning.learning_rate": "from the next round",
     "learning.proximal": "from the next round",
+    "rollout": "at the next look; `staged` from the next release on",
+    "learning.max_staleness": "from the next round",
+    "learning.buffer_sites": "from the next round",
+    "learning.participants": "from the next round",
+    "learning.choose_from": "from the next round",
+    "learning.places": "from the next round",
 }
 """Setting or group -> when a reload takes it over."""
 
@@ -45,6 +51,7 @@ NEEDS_RESTART = {
     "uplink": "it decides which parts there are",
     "historian": "the queue is made once",
     "desk": "it is read once",
+    "notifications": "channels are made once; routes, addresses and secrets are read anew each time",
     "offline_after_s": "it is read once",
 }
 """Setting or group -> why only a restart takes it over."""

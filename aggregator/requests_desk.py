@@ -13,10 +13,12 @@ from pydantic import ValidationError
 from sqlalchemy.engine import Connection, Engine
 
 from aggregator import cases
+from aggregator.audit_book import write_audit
 from aggregator.case_book import numbered_case, open_case, write_case
 from aggregator.cases import Case, Outcome
 from aggregator.database import writing
 from aggregator.desk_answers import Decision, Handler, RequestRefused
+from aggregator.desk_people import about, require_person
 from aggregator.settings import DeskSettings
 from schemas.errors import SignatureRejected
 from schemas.logs import event
@@ -24,11 +26,12 @@ from schemas.messages import Command, CommandResult, encode
 from schemas.names import machine_of
 from schemas.requests import ALLOWED, REQUEST_TOPIC, Action, Request
 from schemas.signing import KeyRing, Signer
-from schemas.site_tables import audit, gateway, point, request
+from schemas.site_tables import gateway, point, request
 from schemas.topics import COMMAND
 
 log = logging.getLogger(__name__)
 
+FAILURE_STANDARDS = {"iso_15243": "ISO 15243", "iso_14224": "ISO 14224"}
 AT_ONCE = 50  # requests of one poll; people are slow, the rest waits half a second
 
 
@@ -79,11 +82,13 @@ class RequestsDesk:
     def _carry_out(self, connection: Connection, request_id: str) -> None:
         row = connection.execute(sa.select(request).where(request.c.request_id == request_id)).one()
         actor, action = "unknown", "request"
+        what = came_from = ""
         commands: list[dict[str, Any]] = []
         try:
             asked = self._open(row.sealed)
-            actor, action = asked.actor, asked.action
+            actor, action, what, came_from = asked.actor, asked.action, about(asked), asked.came_from
             _refuse_unallowed(asked, request_id)
+            require_person(connection, asked)
             decision = self._decide(connection, asked)
             commands = self._commands(connection, asked, decision)
             state, answer = ("sent" if commands else "done"), decision.answer
@@ -104,7 +109,10 @@ class RequestsDesk:
                 command={"commands": commands} if commands else None,
             )
         )
-        _audit(connection, now_us, actor, action, f"{state}: {answer}")
+        write_audit(
+            connection, at_us=now_us, actor=actor, action=action, text=f"{state}: {answer}", about=what,
+            came_from=came_from,
+        )  # fmt: skip
         event(log, logging.INFO, "request_taken", request=request_id, action=action, actor=actor, state=state)
 
     def _open(self, sealed: bytes) -> Request:
@@ -224,7 +232,8 @@ class RequestsDesk:
                 .where(request.c.request_id == request_id)
                 .values(state="refused", answer=answer, answered_at_us=now_us)
             )
-            _audit(connection, now_us, row.actor, row.action, f"refused: {answer}")
+            write_audit(connection, at_us=now_us, actor=row.actor, action=row.action, text=f"refused: {answer}",
+                        about=row.command["commands"][0]["command"]["point"] or "")  # fmt: skip
 
 
 def _refuse_unallowed(asked: Request, request_id: str) -> None:
@@ -250,7 +259,18 @@ def _decide_on_case(case: Case, asked: Request) -> tuple[Outcome, Decision]:
     if not asked.label.strip():
         raise RequestRefused("the label is empty")
     labelled = (asked.point,) if asked.point is not None else tuple(sorted(case.points))
-    return cases.on_label(case, asked.actor, asked.label, asked.note), Decision("labelled", "label", labelled)
+    outcome = cases.on_label(case, asked.actor, asked.label, asked.note, codes=_failure_codes(asked))
+    return outcome, Decision("labelled", "label", labelled)
+
+
+def _failure_codes(asked: Request) -> dict[str, str]:
+    """Codes of standards beside a label; anything else in the request is refused."""
+    codes = {}
+    for name, code in asked.values.items():
+        if name not in FAILURE_STANDARDS or not isinstance(code, str) or not 1 <= len(code) <= 16:
+            raise RequestRefused(f"{name} is no code of {', '.join(FAILURE_STANDARDS)}")
+        codes[FAILURE_STANDARDS[name]] = code
+    return codes
 
 
 def _points(connection: Connection, machine: str, only: str | None) -> tuple[str, ...]:
@@ -282,10 +302,7 @@ def record_answer(connection: Connection, gateway_name: str, result: CommandResu
             texts = list(dict.fromkeys(answer["text"] for answer in answers if answer["text"]))
             said = "; ".join(texts) or row.answer
             values |= {"state": "done" if done else "refused", "answer": said, "answered_at_us": now_us}
-            _audit(connection, now_us, row.actor, row.action, f"{values['state']}: {said}")
+            text, where = f"{values['state']}: {said}", commands[0]["command"]["point"] or ""
+            write_audit(connection, at_us=now_us, actor=row.actor, action=row.action, text=text, about=where)
         connection.execute(sa.update(request).where(request.c.request_id == row.request_id).values(**values))
         return
-
-
-def _audit(connection: Connection, now_us: int, actor: str, action: str, text: str) -> None:
-    connection.execute(sa.insert(audit).values(at_us=now_us, actor=actor, action=action, text=text))

@@ -19,11 +19,14 @@ from aggregator.errors import PartFailed
 from aggregator.historian import Historian
 from aggregator.key_list import WatchedKeys
 from aggregator.meters import MeteredHistorian, Meters
+from aggregator.notifications import Notifier
 from aggregator.outside import Connected, Outside
+from aggregator.own_limits import OwnLimits
 from aggregator.recorder import Recorder
 from aggregator.reload import TakesSettings, reload
 from aggregator.requests_desk import RequestsDesk
 from aggregator.settings import AggregatorSettings
+from aggregator.work_round import Shelves, Step, WorkRound
 from schemas.collector import tune_collector
 from schemas.errors import ReleaseRejected
 from schemas.logs import event
@@ -57,17 +60,18 @@ class Part(Protocol):
 
 
 class Desk:
-    """The requests desk with its thread."""
+    """Work that comes up again and again, such as the requests desk, with its thread."""
 
-    def __init__(self, desk: RequestsDesk, *, poll_s: float) -> None:
+    def __init__(self, desk: Step, *, poll_s: float, name: str = "requests-desk") -> None:
         self._desk = desk
         self._poll_s = poll_s
+        self._name = name
         self._stop = threading.Event()
         self._failed = False
-        self._thread = threading.Thread(target=self._run, name="requests-desk", daemon=True)
+        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
 
     def start(self) -> None:
-        """Begin to look at requests."""
+        """Begin to look."""
         self._thread.start()
 
     def stop(self) -> None:
@@ -95,7 +99,7 @@ class Desk:
                     away = True
         except Exception:
             self._failed = True
-            log.exception("requests_desk_failed")
+            log.exception("part_failed", extra={"fields": {"part": self._name}})
 
 
 def first_release(settings: AggregatorSettings, keys: KeyRing) -> Release:
@@ -170,6 +174,13 @@ class Service:
         self._historian, self._recorder = historian, recorder
         self.parts["historian"] = recorder
         self.parts["requests_desk"] = Desk(desk, poll_s=settings.desk.poll_s)
+        notices = settings.notifications
+        work = WorkRound(
+            Shelves(self.engine, now_us=now_us),
+            OwnLimits(self.engine, now_us=now_us),
+            Notifier(self.engine, notices, plant=settings.name, now_us=now_us),
+        )
+        self.parts["work_round"] = Desk(work, poll_s=notices.poll_s, name="work-round")
 
     def _add_learning(self) -> None:
         from aggregator.learning.service import Learning

@@ -21,7 +21,9 @@ from schemas.site_tables import (
     machine_case,
     release,
     round_update,
+    site_offer,
     uplink,
+    waiting_update,
 )
 
 Live = dict[str, Any]
@@ -77,6 +79,7 @@ def read_status(
                 if row.last_seen_us is not None
             },
             "rounds": _rounds(connection),
+            "learning": _learning(connection),
             "release": _release(connection),
             "cases": {
                 "open": connection.execute(
@@ -105,6 +108,24 @@ def _rounds(connection: Connection) -> dict[str, Any]:
         ).scalar_one(),
         "rejected": {row.reason: row.times for row in rejected},
     }
+
+
+def _learning(connection: Connection) -> dict[str, Any]:
+    """What waits for a merge, what became of what has waited, and how the last round came about."""
+    last = connection.execute(
+        sa.select(learning_round.c.metrics).order_by(learning_round.c.round_id.desc()).limit(1)
+    ).scalar()
+    told = last or {}
+    return {
+        "updates": _by_state(connection, waiting_update),
+        "offers": _by_state(connection, site_offer),
+        "last": {key: told.get(key) for key in ("from_buffer", "invited", "late", "selection") if key in told},
+    }
+
+
+def _by_state(connection: Connection, table: sa.Table) -> dict[str, int]:
+    query = sa.select(table.c.state, sa.func.count().label("rows")).group_by(table.c.state).order_by(table.c.state)
+    return {row.state: row.rows for row in connection.execute(query)}
 
 
 def _release(connection: Connection) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """This file knows how everything about one machine is asked for: history, evidence, and what was done about it."""
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import sqlalchemy as sa
 from pydantic import ValidationError
@@ -10,16 +10,25 @@ from sqlalchemy.engine import Connection
 from dashboard.queries.plant import case_record
 from dashboard.queries.records import CaseRecord
 from schemas.messages import Alarm, Evidence
-from schemas.site_tables import alarm, case_event, evidence, health, machine_case, point
+from schemas.site_tables import (
+    HISTORY_QUANTITIES,
+    alarm,
+    case_event,
+    evidence,
+    health,
+    history_hour,
+    history_mark,
+    machine_case,
+    point,
+    rollout,
+)
 
 BUCKETS = 700  # about two values a pixel of a wide screen
 LISTED = 20
 EVENTS = 200
 
-QUANTITIES = (
-    "score", "score_limit", "velocity_rms_mm_s", "envelope_rms_g", "acceleration_peak_g", "kurtosis",
-    "temperature_c", "rpm",
-)  # fmt: skip
+HOUR_US = 3_600_000_000
+QUANTITIES = HISTORY_QUANTITIES
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +51,7 @@ class Bucket:
 
 @dataclass(frozen=True, slots=True)
 class EvidenceEntry:
-    """One row of the list of evidence."""
+    """One row of the list of evidence; `waveform_samples` says whether, and how long, the waveform is there."""
 
     gateway: str
     boot: int
@@ -50,6 +59,12 @@ class EvidenceEntry:
     point: str
     measured_at_us: int
     why: str
+    waveform_samples: int | None = None
+
+    @property
+    def name(self) -> str:
+        """By which an address names it: `gateway:boot:sequence`."""
+        return f"{self.gateway}:{self.boot}:{self.sequence}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +75,15 @@ class CaseEvent:
     kind: str
     actor: str
     text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Landmark:
+    """Something that was done, at which a trend may turn; `release_version` of a model."""
+
+    kind: Literal["maintenance", "model"]
+    at_us: int
+    release_version: int = 0
 
 
 def read_span_us(connection: Connection, point_name: str) -> tuple[int, int] | None:
@@ -74,9 +98,16 @@ def read_span_us(connection: Connection, point_name: str) -> tuple[int, int] | N
 def read_buckets(connection: Connection, point_name: str, *, since_us: int, until_us: int) -> list[Bucket]:
     """Read a point's history, gathered so that no more is sent than can be seen; extremes are kept.
 
-    Captures that could not be believed count, but give no values.
+    Captures that could not be believed count, but give no values. Where an hour is no wider than a pixel, the hours
+    that the site has summed up are read instead of their captures.
     """
     width_us = max(1, (until_us - since_us) // BUCKETS)
+    summed_until_us = since_us
+    buckets: list[Bucket] = []
+    if width_us >= HOUR_US:
+        mark = sa.select(history_mark.c.summed_until_us).where(history_mark.c.point == point_name)
+        summed_until_us = min(until_us, max(since_us, connection.scalar(mark) or 0))
+        buckets = _read_hours(connection, point_name, since_us, summed_until_us, width_us)
     believed = health.c.quality == "ok"
     columns = [
         reduce(sa.case((believed, health.c[name]), else_=None)).label(f"{name}_{label}")
@@ -92,14 +123,34 @@ def read_buckets(connection: Connection, point_name: str, *, since_us: int, unti
             sa.func.sum(sa.case((believed, 1), else_=0)).label("believed"),
             *columns,
         )
-        .where(health.c.point == point_name, health.c.measured_at_us.between(since_us, until_us))
+        .where(health.c.point == point_name, health.c.measured_at_us.between(summed_until_us, until_us))
         .group_by(bucket)
         .order_by(sa.func.min(health.c.measured_at_us))
     )
-    return [
-        Bucket(row[0], row[1], row[2], int(row[3]), tuple(row[4::2]), tuple(row[5::2]))
-        for row in connection.execute(query)
+    return buckets + [_bucket(tuple(row)) for row in connection.execute(query)]
+
+
+def _read_hours(connection: Connection, point_name: str, since_us: int, until_us: int, width_us: int) -> list[Bucket]:
+    c = history_hour.c
+    columns = [
+        reduce(c[f"{name}_{label}"])
+        for name in QUANTITIES
+        for label, reduce in (("lowest", sa.func.min), ("highest", sa.func.max))
     ]
+    bucket = (c.hour * HOUR_US - since_us // HOUR_US * HOUR_US) // width_us
+    query = (
+        sa.select(
+            sa.func.min(c.first_us), sa.func.max(c.last_us), sa.func.sum(c.captures), sa.func.sum(c.believed), *columns
+        )
+        .where(c.point == point_name, c.hour >= since_us // HOUR_US, c.hour < until_us // HOUR_US)
+        .group_by(bucket)
+        .order_by(sa.func.min(c.first_us))
+    )
+    return [_bucket(tuple(row)) for row in connection.execute(query)]
+
+
+def _bucket(row: tuple[Any, ...]) -> Bucket:
+    return Bucket(row[0], row[1], int(row[2]), int(row[3]), tuple(row[4::2]), tuple(row[5::2]))
 
 
 def read_evidence_list(connection: Connection, machine_name: str) -> list[EvidenceEntry]:
@@ -107,7 +158,7 @@ def read_evidence_list(connection: Connection, machine_name: str) -> list[Eviden
     query = (
         sa.select(
             evidence.c.gateway, evidence.c.boot, evidence.c.sequence, evidence.c.point, evidence.c.measured_at_us,
-            evidence.c.why,
+            evidence.c.why, evidence.c.waveform_samples,
         )
         .join(point, point.c.point == evidence.c.point)
         .where(point.c.machine == machine_name)
@@ -168,6 +219,24 @@ def read_events(connection: Connection, case_id: int) -> list[CaseEvent]:
         .limit(EVENTS)
     )
     return [CaseEvent(*row) for row in connection.execute(query)]
+
+
+def read_landmarks(connection: Connection, machine_name: str, *, since_us: int) -> list[Landmark]:
+    """Read what may have changed the course of a machine's trends: maintenance, and other models on its gateways."""
+    repairs = (
+        sa.select(case_event.c.at_us)
+        .join(machine_case, machine_case.c.case_id == case_event.c.case_id)
+        .where(
+            machine_case.c.machine == machine_name, case_event.c.kind == "maintenance", case_event.c.at_us >= since_us
+        )
+    )
+    models = sa.select(rollout.c.release_version, sa.func.min(rollout.c.at_us)).where(
+        rollout.c.gateway.in_(sa.select(point.c.gateway).where(point.c.machine == machine_name)),
+        rollout.c.state == "running", rollout.c.at_us >= since_us,
+    ).group_by(rollout.c.release_version)  # fmt: skip
+    found = [Landmark("maintenance", at_us) for at_us in connection.execute(repairs).scalars()]
+    found += [Landmark("model", at_us, version) for version, at_us in connection.execute(models)]
+    return sorted(found, key=lambda one: one.at_us)[-LISTED:]
 
 
 def count_newer(connection: Connection, machine_name: str, *, received_after_us: int) -> tuple[int, int | None]:

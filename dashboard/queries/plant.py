@@ -1,6 +1,7 @@
 """This file knows how the state of the whole plant is asked for, in few queries whatever the number of machines."""
 
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from itertools import groupby
 from typing import Any
 
@@ -21,7 +22,7 @@ from dashboard.queries.records import (
 )
 from schemas.messages import Diagnosis, RemainingLife
 from schemas.nameplate import Nameplate
-from schemas.site_tables import gateway, health, learning_round, machine, machine_case, point
+from schemas.site_tables import case_event, gateway, health, learning_round, machine, machine_case, point
 
 TREND_CAPTURES = 120
 TREND_POINTS = 40  # so many machines get a small trend: those with a case first
@@ -29,10 +30,22 @@ TREND_MIN = 8  # captures, below which a slope says nothing
 TREND_MIN_US = 6 * 3_600_000_000  # a rate a day from less than a quarter of a day is an invention
 DAY_US = 86_400_000_000
 
+
+@dataclass(frozen=True, slots=True)
+class PlantEvent:
+    """One line of the history of any case."""
+
+    at_us: int
+    machine: str
+    kind: str
+    actor: str
+    text: str
+
+
 _diagnoses: TypeAdapter[tuple[Diagnosis, ...]] = TypeAdapter(tuple[Diagnosis, ...])
 
 
-def read_plant(connection: Connection) -> Plant:
+def read_plant(connection: Connection, *, with_trends: bool = True) -> Plant:
     """Read machines with points, latest judgements, open cases, gateways and the last round."""
     gateways = read_gateways(connection)
     points = _with_latest(read_points(connection, gateways), read_latest(connection))
@@ -48,7 +61,7 @@ def read_plant(connection: Connection) -> Plant:
     return Plant(
         machines=machines,
         gateways=gateways,
-        trends=_trends(connection, machines),
+        trends=read_small_trends(connection, machines) if with_trends else {},
         last_round=read_last_round(connection),
         newest_received_us=max(arrivals, default=None),
     )
@@ -106,7 +119,7 @@ def read_latest(connection: Connection, *, machine_name: str | None = None) -> d
         .join(health, sa.and_(health.c.point == seeds.c.point, health.c.measured_at_us == seeds.c.measured_at_us))
         .order_by(health.c.boot, health.c.sequence)
     )
-    return {row.point: _latest(row) for row in connection.execute(query)}
+    return {row.point: latest_of(row) for row in connection.execute(query)}
 
 
 def read_open_cases(connection: Connection, *, machine_name: str | None = None) -> list[CaseRecord]:
@@ -115,6 +128,18 @@ def read_open_cases(connection: Connection, *, machine_name: str | None = None) 
     if machine_name is not None:
         query = query.where(machine_case.c.machine == machine_name)
     return [case_record(row) for row in connection.execute(query)]
+
+
+def read_plant_events(connection: Connection, *, since_us: int, limit: int) -> list[PlantEvent]:
+    """Read what happened to cases since a time, newest first."""
+    query = (
+        sa.select(case_event.c.at_us, machine_case.c.machine, case_event.c.kind, case_event.c.actor, case_event.c.text)
+        .join(machine_case, machine_case.c.case_id == case_event.c.case_id)
+        .where(case_event.c.at_us >= since_us)
+        .order_by(case_event.c.at_us.desc(), case_event.c.event_id.desc())
+        .limit(limit)
+    )
+    return [PlantEvent(*row) for row in connection.execute(query)]
 
 
 def read_gateways(connection: Connection) -> tuple[GatewayRecord, ...]:
@@ -200,7 +225,8 @@ def _replace_latest(found: PointRecord, latest: LatestHealth | None) -> PointRec
     return PointRecord(**values, latest=latest)
 
 
-def _latest(row: Row[Any]) -> LatestHealth:
+def latest_of(row: Row[Any]) -> LatestHealth:
+    """Make a record of a row of `health`."""
     return LatestHealth(
         measured_at_us=row.measured_at_us, quality=row.quality, score=row.score, limit=row.score_limit,
         exceeds=row.exceeds, alarm=row.alarm, zone=row.zone, zone_basis=row.zone_basis,
@@ -216,7 +242,8 @@ def _latest(row: Row[Any]) -> LatestHealth:
     )  # fmt: skip
 
 
-def _trends(connection: Connection, machines: Sequence[MachineRecord]) -> dict[str, Trend]:
+def read_small_trends(connection: Connection, machines: Sequence[MachineRecord]) -> dict[str, Trend]:
+    """Read how the scores of the machines develop that need attention most, each at its worst point."""
     chosen = sorted(machines, key=lambda found: (found.case is None, -_worst_ratio(found)[0], found.machine))
     names = {worst: found.machine for found in chosen[:TREND_POINTS] if (worst := _worst_ratio(found)[1])}
     return {names[trend.point]: trend for trend in read_trends(connection, list(names))}

@@ -21,6 +21,7 @@ def test_empty_database_has_every_field() -> None:
         "given_up": 0,
         "gateways_seen_s": {},
         "rounds": {"last": 0, "accepted": 0, "rejected": {}},
+        "learning": {"updates": {}, "offers": {}, "last": {}},
         "release": {"version": 0, "digest": ""},
         "cases": {"open": 0},
         "dead_letters": {},
@@ -38,9 +39,15 @@ def test_running_site_is_told_as_it_is(engine: Engine) -> None:
     with engine.begin() as connection:
         connection.execute(
             sa.insert(tables.learning_round).values(
-                round_id=4, level="site", state="released", base_version=1, started_at_us=0
+                round_id=4, level="site", state="released", base_version=1, started_at_us=0, metrics={"late": []}
             )
         )
+        connection.execute(
+            sa.insert(tables.waiting_update).values(
+                level="site", member="gw-2", key="4", base_version=1, received_at_us=0, state="waiting", reason="",
+                weight=1.0, digest="", metrics={},
+            )
+        )  # fmt: skip
         update = {"round_id": 4, "received_at_us": 0, "weight": 1.0}
         connection.execute(
             sa.insert(tables.round_update),
@@ -64,6 +71,7 @@ def test_running_site_is_told_as_it_is(engine: Engine) -> None:
         "given_up": 4,
         "gateways_seen_s": {"gw-1": 4.0, "gw-2": 4.0},
         "rounds": {"last": 4, "accepted": 1, "rejected": {"not_finite": 1}},
+        "learning": {"updates": {"waiting": 1}, "offers": {}, "last": {"late": []}},
         "release": {"version": 2, "digest": "b" * 64},
         "cases": {"open": 1},
         "dead_letters": {"not_json": 1},
