@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from dashboard import words
+from dashboard.languages import tr
 from dashboard.queries.records import CaseRecord, MachineRecord, PointRecord, Trend
 from schemas.messages import RemainingLife
 
@@ -22,6 +23,7 @@ class Level:
     """One state and how it looks.
 
     Attributes:
+        word: In English, as the code knows it; `said` is what a person reads.
         shape: For drawn glyphs; `mark` is its stand-in within text.
         colour: A colour name of the theme; grey is not a colour but its absence.
         weight: Place in the order of attention, before everything else.
@@ -36,9 +38,18 @@ class Level:
     weight: float
 
     @property
+    def said(self) -> str:
+        """The word, in the viewer's language."""
+        said: dict[LevelName, str] = {
+            "danger": tr("Danger"), "alert": tr("Alert"), "notice": tr("Notice"), "sensor": tr("Sensor problem"),
+            "unknown": tr("Stale"), "stopped": tr("Stopped"), "learning": tr("Learning"), "normal": tr("Normal"),
+        }  # fmt: skip
+        return said[self.name]
+
+    @property
     def text(self) -> str:
         """The glyph within Markdown: shape, letter and word."""
-        body = f"{self.mark} {self.letter} {self.word}".replace("  ", " ")
+        body = f"{self.mark} {self.letter} {self.said}".replace("  ", " ")
         return body if self.colour == "gray" else f":{self.colour}[**{body}**]"
 
 
@@ -236,7 +247,7 @@ def _confidence(case: CaseRecord | None) -> float | None:
 
 def _trouble(point: PointRecord) -> str:
     if point.quality == STOPPED or point.quality in BELIEVED:
-        return "its healthy baseline is in doubt"
+        return tr("its healthy baseline is in doubt")
     return words.quality(point.quality)
 
 
@@ -264,12 +275,12 @@ def _level(
         first = suspects[0]
         return "sensor", f"{position(first.point)}: {_trouble(first)}"
     if stale:
-        return "unknown", f"{len(stale)} of {len(machine.points)} points silent: {_names(stale)}"
+        return "unknown", _some_silent(machine, stale)
     if stopped:
-        return "stopped", "machine stands still: not judged"
+        return "stopped", tr("machine stands still: not judged")
     if learning:
         return "learning", learning_words(learning)
-    return "normal", "nothing abnormal"
+    return "normal", tr("nothing abnormal")
 
 
 def _case_level(case: CaseRecord) -> LevelName:
@@ -279,13 +290,25 @@ def _case_level(case: CaseRecord) -> LevelName:
 
 def _silence(points: Sequence[PointRecord], now_us: int) -> str:
     if not points:
-        return "no measurement point has reported yet"
+        return tr("no measurement point has reported yet")
     ages = [found for found in (data_age_s(point, now_us) for point in points) if found is not None]
     if not ages:
-        return "no data has arrived yet"
+        return tr("no data has arrived yet")
     intervals = [point.interval_s for point in points if point.interval_s]
-    expected = f", expected every {words.span(min(intervals))}" if intervals else ""
-    return f"no data for {words.span(min(ages))}{expected}: state not known"
+    silent = words.span(min(ages))
+    if not intervals:
+        return tr("no data for {silent}: state not known", silent=silent)
+    return tr(
+        "no data for {silent}, expected every {interval}: state not known",
+        silent=silent, interval=words.span(min(intervals)),
+    )  # fmt: skip
+
+
+def _some_silent(machine: MachineRecord, stale: Sequence[PointRecord]) -> str:
+    return tr(
+        "{count} of {all} points silent: {names}",
+        count=len(stale), all=len(machine.points), names=_names(stale),
+    )  # fmt: skip
 
 
 def learning_words(points: Sequence[PointRecord]) -> str:
@@ -294,10 +317,10 @@ def learning_words(points: Sequence[PointRecord]) -> str:
     share, captures = behind.learning_share, behind.learning_captures
     if captures and 0.0 < share <= 1.0:
         needed = max(captures, round(captures / share))
-        progress = f"{captures} of {needed} captures"
+        progress = tr("{captures} of {needed} captures", captures=captures, needed=needed)
     else:
         progress = f"{share:.0%}"
-    return f"learning what is healthy ({progress}); until then only velocity zones are judged"
+    return tr("learning what is healthy ({progress}); until then only velocity zones are judged", progress=progress)
 
 
 def position(point: str) -> str:
@@ -322,20 +345,25 @@ def _details(
     if case is not None:
         best = next((item for item in case.diagnosis if item.label != "unknown"), None)
         if best is not None:
-            yield f"{words.cause(best.label)}, confidence {best.confidence:.0%}"
+            yield tr("{cause}, confidence {share}", cause=words.cause(best.label), share=f"{best.confidence:.0%}")
         else:
-            yield "cause not known"
+            yield tr("cause not known")
     if rate is not None and (rate >= TOLD_RATE or (case is not None and rate <= -TOLD_RATE)):
-        yield f"score {'rising' if rate > 0 else 'falling'} {abs(rate):.0%} of its limit a day"
+        share = f"{abs(rate):.0%}"
+        yield (
+            tr("score rising {share} of its limit a day", share=share)
+            if rate > 0
+            else tr("score falling {share} of its limit a day", share=share)
+        )
     if name == "unknown" or not machine.points:
         return
     if len(stale) == len(machine.points):
         yield _silence(machine.points, now_us)
     elif stale:
-        yield f"{len(stale)} of {len(machine.points)} points silent: {_names(stale)}"
+        yield _some_silent(machine, stale)
     if suspects and name != "sensor":
-        yield f"sensor suspect: {_names(suspects)}"
+        yield tr("sensor suspect: {names}", names=_names(suspects))
     elif suspects and suspects[0].notice:
         yield suspects[0].notice
     if learning and name != "learning":
-        yield f"{len(learning)} of {len(machine.points)} points still learning"
+        yield tr("{count} of {all} points still learning", count=len(learning), all=len(machine.points))

@@ -1,8 +1,12 @@
-"""This file knows how a spectrum, an envelope or a trend is handed to the one canvas that draws all three."""
+"""This file knows how waveform, spectrum, envelope, waterfall and trend are handed to the one canvas that draws them.
+
+What is sent is the full resolution, never a thinned line: the canvas draws the extremes of each pixel, so that a peak
+is not lost on the way, and what is exported is what was measured.
+"""
 
 import base64
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import numpy as np
@@ -10,25 +14,39 @@ import streamlit as st
 from numpy.typing import NDArray
 
 from dashboard.components.assets import asset
+from dashboard.components.chart_texts import chart_texts
+from dashboard.languages import tr
 
-Role = Literal["main", "baseline", "limit"]
-HINT = "Point, tap or use the arrow keys to read values; drag to zoom, double-click for all."
+Role = Literal["main", "baseline", "other", "limit", "row"]
+VELOCITY = "mm/s RMS"
 
-_canvas = st.components.v2.component("undertone.chart", css=asset("chart.css"), js=asset("chart.js"))
+_SCRIPTS = ("chart_numbers.js", "chart_paint.js", "chart_cursors.js", "chart_exports.js", "chart_tables.js", "chart.js")
+_canvas = st.components.v2.component(
+    "undertone.chart", css=asset("chart.css"), js="\n".join(asset(name) for name in _SCRIPTS)
+)
 
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """Values of one line; NaN where there is none. `times_ms` only in a trend."""
+    """Values of one line; NaN where there is none. `times_ms` only in a trend.
+
+    Attributes:
+        name: On the axis of a waterfall, and over its column in a CSV file.
+        name_long: Said when the cursor is on it.
+    """
 
     values: NDArray[np.floating[Any]]
     role: Role = "main"
     times_ms: NDArray[np.float64] | None = None
+    name: str = ""
+    name_long: str = ""
 
     def data(self) -> dict[str, Any]:
         """What the canvas reads."""
         return {
             "role": self.role,
+            "name": self.name,
+            "name_long": self.name_long,
             "values": _packed(self.values, "<f4"),
             "times": None if self.times_ms is None else _packed(self.times_ms, "<f8"),
             "dots": self.times_ms is not None and self.role == "main",
@@ -73,43 +91,130 @@ class Mark:
     at_ms: float
 
 
-def spectrum_data(
-    *,
-    view_key: str,
-    title: str,
-    start_hz: float,
-    step_hz: float,
-    lines: Sequence[Line],
-    unit: str,
-    label: str,
-    cursors: Sequence[Cursor],
-    shaft_hz: float | None,
-    with_hint: bool = False,
-    first_view_hz: float | None = None,
-) -> dict[str, Any]:
+@dataclass(frozen=True, slots=True)
+class Peak:
+    """A line of the full resolution that stands above the floor around it."""
+
+    hz: float
+    value: float
+    prominence_db: float
+
+
+@dataclass(frozen=True, slots=True)
+class Share:
+    """What a band adds to the score; it leads there."""
+
+    label: str
+    low_hz: float
+    high_hz: float
+    share: float
+
+
+@dataclass(frozen=True, slots=True)
+class Tools:
+    """What a chart of the analyst's bench has beyond drawing.
+
+    Attributes:
+        link_name: By which a link to a view of this chart names it; empty for none.
+        file_name: Of what is exported, without its ending.
+        look: The range a link wants to be seen, in the axis' unit.
+    """
+
+    link_name: str = ""
+    file_name: str = ""
+    look: tuple[float, float] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Spectrum:
+    """Lines over one axis of frequency.
+
+    Attributes:
+        lines: The main one, and what it is compared with.
+        unit: Of the values; with `in_velocity` they can be shown in mm/s RMS too.
+        velocity_from_hz: Below it no velocity is given: 10 Hz, 2 Hz for slow machines (ISO 20816-1).
+        marked_hz: A band to point at.
+    """
+
+    start_hz: float
+    step_hz: float
+    lines: Sequence[Line]
+    unit: str
+    label: str
+    cursors: Sequence[Cursor] = ()
+    shaft_hz: float | None = None
+    first_view_hz: float | None = None
+    in_velocity: bool = False
+    velocity_from_hz: float = 10.0
+    peaks: Sequence[Peak] = ()
+    peaks_open: bool = False
+    contributions: Sequence[Share] = ()
+    marked_hz: tuple[float, float] | None = None
+    height: int = 300
+    tools: Tools | None = field(default=None)
+
+
+def spectrum_data(*, view_key: str, title: str, shown: Spectrum, with_hint: bool = False) -> dict[str, Any]:
     """Describe a spectrum; it opens up to `first_view_hz` if given, and a zoom is kept under `view_key`."""
     return _data(
         kind="spectrum",
         view_key=view_key,
         title=title,
-        lines=lines,
-        y_label=f"{label} in {unit}",
-        y_unit=unit,
-        x_label="frequency in Hz",
-        start=start_hz,
-        step=step_hz,
-        count=max((line.values.size for line in lines), default=0),
-        shaft_hz=shaft_hz,
-        cursors=[
-            {"label": c.label, "hz": c.hz, "harmonics": c.harmonics, "tolerance": c.tolerance, "shown": c.shown,
-             "found_hz": c.found_hz}
-            for c in cursors
+        y_label=tr("{label} in {unit}", label=shown.label, unit=shown.unit),
+        y_name=shown.label,
+        y_unit=shown.unit,
+        units=[shown.unit, VELOCITY] if shown.in_velocity else [shown.unit],
+        peaks=[{"hz": p.hz, "value": p.value, "prominence_db": p.prominence_db} for p in shown.peaks],
+        peaks_open=shown.peaks_open,
+        contributions=[
+            {"label": c.label, "low": c.low_hz, "high": c.high_hz, "share": c.share} for c in shown.contributions
         ],
         from_zero=True,
-        height=300,
-        hint=HINT if with_hint else "",
-        first_view=first_view_hz,
-    )  # fmt: skip
+        height=shown.height,
+        hint=tr("Point, tap or use the arrow keys to read values; drag to zoom, double-click for all.")
+        if with_hint
+        else "",
+        **_over_frequency(shown),
+        **_tools(shown.tools),
+    )
+
+
+def waterfall_data(*, view_key: str, title: str, shown: Spectrum) -> dict[str, Any]:
+    """Describe spectra of many captures, one below the other, the newest on top."""
+    return _data(
+        kind="waterfall",
+        view_key=view_key,
+        title=title,
+        y_label=tr("capture, newest on top; the stronger the ink, the higher"),
+        y_name=shown.label,
+        y_unit=shown.unit,
+        from_zero=True,
+        height=max(160, 70 + 22 * len(shown.lines)),
+        **_over_frequency(shown),
+        **_tools(shown.tools),
+    )
+
+
+def waveform_data(
+    *, view_key: str, title: str, line: Line, step_s: float, unit: str, shaft_hz: float | None, tools: Tools | None
+) -> dict[str, Any]:
+    """Describe the samples of one capture."""
+    return _data(
+        kind="waveform",
+        view_key=view_key,
+        title=title,
+        lines=[line],
+        y_label=tr("{label} in {unit}", label=tr("acceleration"), unit=unit),
+        y_name=tr("acceleration"),
+        y_unit=unit,
+        x_label=tr("time in s"),
+        step=step_s,
+        count=line.values.size,
+        shaft_hz=shaft_hz,
+        from_zero=False,
+        height=220,
+        **_tools(tools),
+    )
 
 
 def trend_data(
@@ -120,22 +225,26 @@ def trend_data(
     unit: str,
     label: str,
     range_ms: tuple[float, float],
+    zone: str | None,
     gaps_ms: Sequence[tuple[float, float]] = (),
     bands: Sequence[Band] = (),
     limits: Sequence[Limit] = (),
     marks: Sequence[Mark] = (),
     from_zero: bool = True,
     with_hint: bool = False,
+    group: str = "",
+    tools: Tools | None = None,
 ) -> dict[str, Any]:
-    """Describe a trend over the viewer's local time."""
+    """Describe a trend over the viewer's local time; charts of one `group` are zoomed together."""
     return _data(
         kind="trend",
         view_key=view_key,
         title=title,
         lines=lines,
-        y_label=f"{label} in {unit}" if unit else label,
+        y_label=tr("{label} in {unit}", label=label, unit=unit) if unit else label,
+        y_name=label,
         y_unit=unit,
-        x_label="local time",
+        x_label=tr("time in {zone}", zone=zone) if zone else tr("local time"),
         range=list(range_ms),
         gaps=[list(gap) for gap in gaps_ms],
         bands=[{"label": b.label, "low": b.low, "high": b.high} for b in bands],
@@ -143,7 +252,11 @@ def trend_data(
         marks=[{"label": m.label, "at": m.at_ms} for m in marks],
         from_zero=from_zero,
         height=210,
-        hint=HINT if with_hint else "",
+        group=group,
+        hint=tr("Point, tap or use the arrow keys to read values; drag to zoom, double-click for all.")
+        if with_hint
+        else "",
+        **_tools(tools),
     )
 
 
@@ -152,10 +265,38 @@ def show_chart(data: dict[str, Any]) -> None:
     _canvas(key=f"chart:{data['view_key']}", data=data)
 
 
+def _over_frequency(shown: Spectrum) -> dict[str, Any]:
+    return {
+        "lines": shown.lines,
+        "x_label": tr("frequency in Hz"),
+        "start": shown.start_hz,
+        "step": shown.step_hz,
+        "count": max((line.values.size for line in shown.lines), default=0),
+        "shaft_hz": shown.shaft_hz,
+        "velocity_from_hz": shown.velocity_from_hz,
+        "first_view": shown.first_view_hz,
+        "marked_band": None if shown.marked_hz is None else list(shown.marked_hz),
+        "cursors": [
+            {"label": c.label, "hz": c.hz, "harmonics": c.harmonics, "tolerance": c.tolerance, "shown": c.shown,
+             "found_hz": c.found_hz}
+            for c in shown.cursors
+        ],
+    }  # fmt: skip
+
+
+def _tools(tools: Tools | None) -> dict[str, Any]:
+    if tools is None:
+        return {}
+    look = None if tools.look is None else list(tools.look)
+    return {"tools": True, "link_name": tools.link_name, "file_name": tools.file_name, "look": look}
+
+
 def _data(**given: Any) -> dict[str, Any]:
     plain: dict[str, Any] = {
         "cursors": [], "bands": [], "limits": [], "marks": [], "gaps": [], "shaft_hz": None, "start": 0.0,
-        "step": 1.0, "count": 0, "range": [0.0, 1.0], "first_view": None,
+        "step": 1.0, "count": 0, "range": [0.0, 1.0], "first_view": None, "units": [], "peaks": [],
+        "peaks_open": False, "contributions": [], "marked_band": None, "look": None, "group": "", "link_name": "",
+        "file_name": "", "tools": False, "hint": "", "velocity_from_hz": 10.0, "texts": chart_texts(),
     }  # fmt: skip
     given["lines"] = [line.data() for line in given["lines"]]
     return plain | given

@@ -1,5 +1,7 @@
-// This file knows how the list of machines is drawn: worst first, each row a link by the machine's name. The order is
-// held while somebody points at the list or walks it by keyboard, so that no row moves under a finger.
+// This file knows how the list of machines is drawn: worst first, each row a link by the machine's name. The order
+// stands until somebody sorts anew, or, kept sorted, while somebody points at the list: no row moves under a finger.
+
+const KEEP = "undertone:keep-sorted";
 
 const SVG = "http://www.w3.org/2000/svg";
 const SHAPES = {
@@ -39,12 +41,12 @@ function glyph(row) {
   return picture;
 }
 
-function spark(row) {
+function spark(row, texts) {
   if (row.trend.length < 2) return null;
   const [width, height] = [120, 34];
   const most = Math.max(1.25, ...row.trend), y = (v) => height - 2 - (v / most) * (height - 4);
   const picture = draw("svg", { width, height, viewBox: `0 0 ${width} ${height}`, role: "img" });
-  picture.setAttribute("aria-label", `score over limit, now ${row.trend.at(-1).toFixed(1)} times the limit`);
+  picture.setAttribute("aria-label", texts.spark.replace("{times}", row.trend.at(-1).toFixed(1)));
   picture.append(draw("path", { d: `M0 ${y(1)}H${width}`, stroke: "var(--st-gray-color)", "stroke-dasharray": "3 3" }));
   const step = width / (row.trend.length - 1);
   const path = row.trend.map((v, i) => `${i ? "L" : "M"}${(i * step).toFixed(1)} ${y(v).toFixed(1)}`).join("");
@@ -52,7 +54,7 @@ function spark(row) {
   return picture;
 }
 
-function fill(link, row) {
+function fill(link, row, texts) {
   link.className = `row${row.stale ? " stale" : ""}${row.colour === "gray" ? " quiet" : ""}`;
   link.href = row.href;
   link.dataset.machine = row.machine;
@@ -64,25 +66,38 @@ function fill(link, row) {
   why.append(make("div", "text", row.reason));
   for (const detail of row.details) why.append(make("small", "", detail));
   const trend = make("div", "trend");
-  const picture = spark(row);
+  const picture = spark(row, texts);
   if (picture) trend.append(picture);
   const age = make("div", "age", row.age);
   age.append(make("small", "", row.work));
-  link.replaceChildren(state, name, why, make("div", `zone ${row.zone ?? ""}`, row.zone ?? ""), trend, age);
+  const zone = make("div", `zone ${row.zone ?? ""}`, row.zone ?? "");
+  zone.dataset.said = row.zone ? texts.zone : "";
+  link.replaceChildren(state, name, why, zone, trend, make("div", "life", row.life), age);
 }
 
 class MachineList {
   constructor(root) {
     this.root = root;
     this.frame = make("div", "list");
-    this.note = make("div", "held");
+    this.bar = make("div", "bar");
+    this.note = make("span", "held");
     this.note.setAttribute("aria-live", "polite");
-    const head = make("div", "row head");
-    for (const [area, text] of [["state", "State"], ["name", "Machine"], ["why", "Why"], ["zone", "Zone"],
-      ["trend", "Score, limit dashed"], ["age", "Last data"]]) head.append(make("div", area, text));
-    head.style.setProperty("align-items", "end");
+    this.sort = make("button", "sort");
+    this.sort.type = "button";
+    this.sort.addEventListener("click", () => this.place());
+    this.keep = make("button", "keep");
+    this.keep.type = "button";
+    this.keep.addEventListener("click", () => {
+      this.kept = !this.kept;
+      try { localStorage.setItem(KEEP, this.kept ? "1" : ""); } catch { /* a browser that keeps nothing asks again */ }
+      this.order();
+    });
+    try { this.kept = localStorage.getItem(KEEP) === "1"; } catch { this.kept = false; }
+    this.bar.append(this.note, this.sort, this.keep);
+    this.head = make("div", "row head");
+    this.head.style.setProperty("align-items", "end");
     this.rows = make("div", "rows");
-    this.frame.append(head, this.rows, this.note);
+    this.frame.append(this.bar, this.head, this.rows);
     root.append(this.frame);
     this.links = new Map();
     this.wanted = [];
@@ -93,7 +108,12 @@ class MachineList {
   get held() { return this.rows.matches(":hover") || this.rows.contains(this.root.activeElement ?? null); }
 
   take(data) {
+    const { texts } = data;
+    this.texts = texts;
     this.wanted = data.rows.map((row) => row.machine);
+    this.head.replaceChildren(...["state", "name", "why", "zone", "trend", "life", "age"].map((area) => make("div", area, texts[`head_${area}`])));
+    this.sort.textContent = texts.sort;
+    this.keep.textContent = texts.keep;
     const known = new Set(this.wanted);
     for (const [machine, link] of this.links) if (!known.has(machine)) { link.remove(); this.links.delete(machine); }
     for (const row of data.rows) {
@@ -104,22 +124,25 @@ class MachineList {
         this.links.set(row.machine, link);
         this.rows.append(link);
       }
-      if (link.said !== said) { link.said = said; fill(link, row); }
+      if (link.said !== said) { link.said = said; fill(link, row, texts); }
     }
+    if (this.shown !== data.view) this.place();
+    this.shown = data.view;
     this.order();
   }
 
   order() {
     const now = [...this.rows.children].map((link) => link.dataset.machine);
     const same = now.length === this.wanted.length && now.every((machine, i) => machine === this.wanted[i]);
-    if (same) { this.placed = true; this.note.textContent = ""; return; }
-    if (this.held && this.placed) {
-      this.note.textContent = "The order has changed; it is held while you are in the list.";
-      return;
-    }
+    if (!same && this.kept && !this.held) { this.place(); return; }
+    this.keep.setAttribute("aria-pressed", String(this.kept));
+    this.sort.hidden = same;
+    this.note.textContent = same ? "" : this.kept ? this.texts.held : this.texts.changed;
+  }
+
+  place() {
     this.rows.append(...this.wanted.map((machine) => this.links.get(machine)));
-    this.placed = true;
-    this.note.textContent = "";
+    this.order();
   }
 }
 

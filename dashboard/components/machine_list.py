@@ -8,6 +8,7 @@ import streamlit as st
 from dashboard import words
 from dashboard.components.assets import asset
 from dashboard.condition import Condition
+from dashboard.languages import tr
 from dashboard.pages.addresses import machine_address
 from dashboard.queries.records import Trend
 
@@ -23,32 +24,41 @@ def list_rows(conditions: Sequence[Condition], trends: dict[str, Trend]) -> list
     return [_row(condition, trends.get(condition.machine)) for condition in conditions]
 
 
-def show_machine_list(key: str, rows: Sequence[dict[str, Any]]) -> None:
-    """Draw the list."""
-    _list(key=key, data={"rows": list(rows)})
+def show_machine_list(key: str, rows: Sequence[dict[str, Any]], *, view: str) -> None:
+    """Draw the list; its order stands while `view`, what is listed, is the same."""
+    texts = {
+        "head_state": tr("State"), "head_name": tr("Machine"), "head_why": tr("Why"), "head_zone": tr("Zone"),
+        "head_trend": tr("Score, limit dashed"), "head_life": tr("Remaining life"), "head_age": tr("Last data"),
+        "zone": tr("Zone"), "spark": tr("score over limit, now {times} times the limit"),
+        "sort": tr("Sort by attention"), "keep": tr("Keep sorted"),
+        "changed": tr("The order has changed; it stands until you sort."),
+        "held": tr("The order has changed; it is held while you are in the list."),
+    }  # fmt: skip
+    _list(key=key, data={"rows": list(rows), "texts": texts, "view": view})
 
 
 def _row(condition: Condition, trend: Trend | None) -> dict[str, Any]:
     level = condition.level
     case = condition.case
     how_long = condition.remaining_life
-    said = [words.remaining_life(how_long.life)] if how_long is not None and how_long.life is not None else []
     work = ""
     if case is not None:
-        work = f"seen by {case.acknowledged_by}" if case.state == "acknowledged" else "not acknowledged"
+        seen_by = case.acknowledged_by or tr("somebody")
+        work = tr("seen by {who}", who=seen_by) if case.state == "acknowledged" else tr("not acknowledged")
     return {
         "machine": condition.machine,
         "title": condition.title,
         "href": machine_address(condition.machine),
         "shape": level.shape,
         "letter": level.letter,
-        "word": level.word,
+        "word": level.said,
         "colour": level.colour,
         "reason": condition.reason,
-        "details": [*condition.details, *said],
+        "details": list(condition.details),
         "zone": condition.zone,
+        "life": words.remaining_life(how_long.life) if how_long is not None and how_long.life is not None else "",
         "trend": [] if trend is None else [round(ratio, 3) for ratio in trend.ratios[-SPARK_VALUES:]],
-        "age": "never" if condition.age_s is None else words.age(condition.age_s),
+        "age": tr("never") if condition.age_s is None else words.age(condition.age_s),
         "work": work,
         "stale": condition.stale,
     }

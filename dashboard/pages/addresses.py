@@ -5,18 +5,21 @@ browser throw away what it has of that page and end blank ("Bad delta path index
 fifty). A link that loads the page cannot meet that, opens in a new tab, and can be sent to a colleague.
 """
 
+from html import escape
 from urllib.parse import quote
 
 import streamlit as st
 
-PLANT, MACHINE, LEARNING = "plant", "machine", "learning"
-_LINKS = {PLANT: ("./", "Plant"), MACHINE: ("machine", "Machine"), LEARNING: ("learning", "Learning")}
+from dashboard.languages import tr
+
+PLANT, MACHINE, POINT, ALARMS = "plant", "machine", "point", "alarms"
+LEARNING, FLEET, SETTINGS, PEOPLE, AUDIT = "learning", "fleet", "settings", "people", "audit"
 _STYLE = """<style>
-.ut-nav { display: flex; gap: 0.4rem; flex-wrap: wrap; }
-.ut-nav a { color: inherit; text-decoration: none; padding: 0.35rem 0.7rem; border-radius: 6px; }
+.ut-nav { display: flex; gap: 0.3rem; flex-wrap: wrap; }
+.ut-nav a { color: inherit; text-decoration: none; padding: 0.35rem 0.6rem; border-radius: 6px; }
 .ut-nav a:hover { text-decoration: underline; }
 .ut-nav a[aria-current] { background: rgba(128, 128, 128, 0.2); font-weight: 600; }
-@media (pointer: coarse) { .ut-nav a { padding: 0.7rem 0.9rem; } }
+@media (pointer: coarse) { .ut-nav { gap: 0.1rem; } .ut-nav a { padding: 0.7rem 0.55rem; } }
 </style>"""
 
 
@@ -25,10 +28,29 @@ def machine_address(machine: str) -> str:
     return f"machine?machine={quote(machine)}"
 
 
+def point_address(point: str) -> str:
+    """Where the analysis of one measurement point is, relative to every page."""
+    return f"point?point={quote(point, safe='')}"
+
+
+def case_address(case_id: int) -> str:
+    """Where one case is among all, relative to every page."""
+    return f"alarms?case={case_id}"
+
+
+def page_titles() -> dict[str, str]:
+    """The title of every page by its address, in the order of the navigation."""
+    return {
+        PLANT: tr("Plant"), MACHINE: tr("Machine"), POINT: tr("Point"), ALARMS: tr("Alarms"), LEARNING: tr("Learning"),
+        FLEET: tr("Fleet"), SETTINGS: tr("Settings"), PEOPLE: tr("People"), AUDIT: tr("Audit log"),
+    }  # fmt: skip
+
+
 def show_links(here: str) -> None:
-    """Show the links to all pages."""
+    """Show the links to all pages; the audit log is found from the people."""
     links = "".join(
-        f'<a href="{address}"{" aria-current=page" if page == here else ""}>{title}</a>'
-        for page, (address, title) in _LINKS.items()
+        f'<a href="{"./" if page == PLANT else page}"{" aria-current=page" if page == here else ""}>{escape(title)}</a>'
+        for page, title in page_titles().items()
+        if page != AUDIT
     )
-    st.html(f'{_STYLE}<nav class="ut-nav" aria-label="Pages">{links}</nav>')
+    st.html(f'{_STYLE}<nav class="ut-nav" aria-label="{escape(tr("Pages"))}">{links}</nav>')

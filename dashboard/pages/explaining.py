@@ -6,6 +6,7 @@ import streamlit as st
 
 from dashboard import words
 from dashboard.errors import DatabaseUnavailable, ProblemKind
+from dashboard.languages import tr
 from dashboard.pages.notice import show_notice
 
 
@@ -18,7 +19,7 @@ class Explanation:
     steps: tuple[str, ...]
 
 
-_UNAVAILABLE: dict[ProblemKind, Explanation] = {
+UNAVAILABLE: dict[ProblemKind, Explanation] = {
     "missing": Explanation(
         "The site's database is not there",
         "The site service makes it when it starts for the first time. Until then nothing is known of any machine. "
@@ -72,39 +73,53 @@ _UNAVAILABLE: dict[ProblemKind, Explanation] = {
 
 def explain_unavailable(problem: DatabaseUnavailable, *, shown_url: str) -> None:
     """Explain why the database cannot be read."""
-    found = _UNAVAILABLE[problem.kind]
-    st.header(found.title)
-    show_notice("The state of the machines is not known. That no alarm is shown here means nothing.")
-    st.markdown(found.meaning)
-    st.markdown("**What to do**\n\n" + "\n".join(f"1. {step}" for step in found.steps))
-    st.caption(f"Found: {words.plain(problem.detail)} · database {words.plain(shown_url)}")
+    found = UNAVAILABLE[problem.kind]
+    st.header(tr(found.title))
+    show_notice(tr("The state of the machines is not known. That no alarm is shown here means nothing."))
+    st.markdown(tr(found.meaning))
+    _show_steps(tuple(tr(step) for step in found.steps))
+    st.caption(tr("Found: {detail} · database {url}", detail=words.plain(problem.detail), url=words.plain(shown_url)))
 
 
 def explain_empty(gateways: int, online: int) -> None:
     """Explain that the site knows no machine yet."""
-    st.header("No machines yet")
+    st.header(tr("No machines yet"))
     st.markdown(
-        "The site's database is ready, but no gateway has reported a machine. An empty list is not good news: "
-        "nothing is being watched here."
+        tr(
+            "The site's database is ready, but no gateway has reported a machine. An empty list is not good news: "
+            "nothing is being watched here."
+        )
     )
     steps: tuple[str, ...]
     if gateways:
-        st.markdown(f"{online} of {gateways} gateways online; none has delivered a measurement so far.")
+        st.markdown(
+            tr(
+                "{online} of {count} gateways online; none has delivered a measurement so far.",
+                online=online,
+                count=gateways,
+            )
+        )
         steps = (
-            "Check that sensors send to the gateway: `gateway-agent status --json` counts captures and dead letters",
-            "The first capture of a point makes its machine appear here by itself",
+            tr(
+                "Check that sensors send to the gateway: `gateway-agent status --json` counts captures and dead letters"
+            ),
+            tr("The first capture of a point makes its machine appear here by itself"),
         )
     else:
-        st.markdown("No gateway has joined this site.")
+        st.markdown(tr("No gateway has joined this site."))
         steps = (
-            "Enrol a gateway: `aggregator enroll GATEWAY --settings site.toml`",
-            "Start it with the bundle: `gateway-agent run --settings gateway.toml`",
-            "Or look at a plant that is simulated: `make demo`",
+            tr("Enrol a gateway: `aggregator enroll GATEWAY --settings site.toml`"),
+            tr("Start it with the bundle: `gateway-agent run --settings gateway.toml`"),
+            tr("Or look at a plant that is simulated: `make demo`"),
         )
-    st.markdown("**What to do**\n\n" + "\n".join(f"1. {step}" for step in steps))
+    _show_steps(steps)
 
 
 def explain_unstarted(detail: str) -> None:
     """Explain that the page runs by itself."""
-    st.header("The dashboard was not started")
+    st.header(tr("The dashboard was not started"))
     st.markdown(words.plain(detail))
+
+
+def _show_steps(steps: tuple[str, ...]) -> None:
+    st.markdown(f"**{tr('What to do')}**\n\n" + "\n".join(f"1. {step}" for step in steps))

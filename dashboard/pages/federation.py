@@ -1,163 +1,107 @@
-"""This file knows the page of the learning: does it work, who takes part, which model runs where, what left."""
+"""This file knows the page of the learning: does it work, is it safe, whom does it serve, and what left the plant.
 
-from itertools import groupby
+A snapshot, read when the page is opened: what a person looks at stands still.
+"""
 
 import streamlit as st
 
 from dashboard import runtime, words
 from dashboard.errors import DatabaseUnavailable
+from dashboard.languages import tr
+from dashboard.learning_state import Stalled, stalled
 from dashboard.pages.explaining import explain_unavailable
-from dashboard.queries.federation import Federation, LedgerRow, read_federation
-from dashboard.queries.records import RoundRecord
+from dashboard.pages.federation_benefit import show_benefit
+from dashboard.pages.federation_rounds import show_rounds
+from dashboard.pages.ledger import show_ledger
+from dashboard.pages.notice import show_notice
+from dashboard.pages.release_desk import show_releases
+from dashboard.queries.federation import Federation, read_federation
+from dashboard.runtime import Dashboard
 
-LEAVES = {
-    "member": "that this site takes part in the learning (name, time)",
-    "task": "answers to the enterprise's rounds",
-    "reply": "model updates: changes of parameters, learnt from the machines",
-}
-PRIVACY = (
-    "**No formal privacy guarantee.** Raw signals and spectra never leave the plant. Model updates are signed, "
-    "encrypted on their way where certificates are in use, and limited in size. Still, an update tells something: who "
-    "holds one can recognise the machine it came from and estimate its mean spectrum."
-)
+PARTS = ("rounds", "benefit", "releases", "ledger")
 
 
 def show_federation() -> None:
-    """Show rounds, members, releases and the ledger; a snapshot, read when the page is opened."""
+    """Show the part named in the address."""
     board = runtime.current()
-    st.header("Learning together")
+    with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute"):
+        st.header(tr("Learning together"), width="content")
+        if st.button(tr("Read again"), icon=":material/refresh:"):
+            st.rerun()
     try:
-        with board.reader.read() as connection:
-            found = read_federation(connection)
+        _show(board)
     except DatabaseUnavailable as problem:
         explain_unavailable(problem, shown_url=board.reader.shown_url)
-        return
-    now_us = board.now_us()
-    if st.button("Read again", icon=":material/refresh:"):
-        st.rerun()
-    _show_rounds(found, now_us)
-    _show_members(found, now_us)
-    _show_releases(found, now_us)
-    _show_ledger(found)
 
 
-def round_row(found: RoundRecord, now_us: int) -> dict[str, str]:
-    """Say how one round went."""
-    lasted = "running" if found.ended_at_us is None else words.span((found.ended_at_us - found.started_at_us) / 1e6)
-    return {
-        "Round": f"{found.round_id} ({found.level})",
-        "State": found.state,
-        "Started": words.age((now_us - found.started_at_us) / 1e6),
-        "Lasted": lasted,
-        "Accepted": f"{found.accepted} of {found.invited}",
-        "Rejected": str(found.rejected),
-        "Down": words.size(found.bytes_down),
-        "Up": words.size(found.bytes_up),
-        "Rule": found.rule or words.NOT_KNOWN,
-        "Release": words.NOT_KNOWN if found.release_version is None else str(found.release_version),
-        "Remark": found.text,
-    }
+def chosen_number(name: str) -> int | None:
+    """A number in the address; None where there is none that could be one of ours."""
+    said = st.query_params.get(name, "")
+    return int(said) if said.isdecimal() and len(said) < 16 else None
 
 
-def _show_rounds(found: Federation, now_us: int) -> None:
-    st.subheader("Rounds")
-    if not found.rounds:
-        st.markdown(
-            "No round yet. A single gateway learns by itself; rounds begin when learning is enabled in the site's "
-            "settings and enough gateways are online."
-        )
-        return
-    last = found.rounds[0]
-    if last.state == "void":
-        st.markdown(
-            f"The last round did not count: {words.plain(last.text) or 'no reason was given'}. Models stay as they are."
-        )
-    st.dataframe([round_row(entry, now_us) for entry in found.rounds], hide_index=True, width="stretch")
-
-
-def _show_members(found: Federation, now_us: int) -> None:
-    st.subheader("Members")
-    newest = {
-        member: max(entries, key=lambda entry: entry.round_id)
-        for member, entries in groupby(sorted(found.updates, key=lambda u: u.member), key=lambda u: u.member)
-    }
-    gateways = {entry.gateway: entry for entry in found.gateways}
-    rows = []
-    for name in sorted({*newest, *gateways}):
-        gateway, update = gateways.get(name), newest.get(name)
-        verdict = "no update yet"
-        if update is not None:
-            verdict = (
-                f"accepted, weight {update.weight:g}"
-                if update.accepted
-                else f"rejected: {words.rejection(update.reason)}"
-            )
-        seen = None if gateway is None else gateway.last_seen_us
-        rows.append(
-            {
-                "Member": name,
-                "Online": "site" if gateway is None else "yes" if gateway.online else "no",
-                "Last seen": words.NOT_KNOWN if seen is None else words.age((now_us - seen) / 1e6),
-                "Release": words.NOT_KNOWN if gateway is None else str(gateway.release_version),
-                "Newest update": words.NOT_KNOWN if update is None else f"round {update.round_id}",
-                "Verdict": verdict,
-                "Norm": words.number(None if update is None else update.norm),
-                "Sent": words.NOT_KNOWN if update is None else words.size(update.size_bytes),
-            }
-        )
-    if rows:
-        st.dataframe(rows, hide_index=True, width="stretch")
+def _show(board: Dashboard) -> None:
+    names = {
+        "rounds": tr("Rounds and members"), "benefit": tr("Whom it serves"), "releases": tr("Releases"),
+        "ledger": tr("What left the plant"),
+    }  # fmt: skip
+    wanted = st.query_params.get("part")
+    part = st.segmented_control(
+        tr("Part"), PARTS, default=wanted if wanted in PARTS else "rounds", key="learning_part", required=True,
+        format_func=lambda name: names[name], label_visibility="collapsed",
+    )  # fmt: skip
+    st.query_params["part"] = part
+    round_id = chosen_number("round")
+    with board.reader.read() as connection:
+        found = read_federation(connection, round_id=round_id)
+    _show_state(found, board.now_us())
+    if part == "benefit":
+        show_benefit(board)
+    elif part == "releases":
+        show_releases(board, found, chosen_number("release"))
+    elif part == "ledger":
+        show_ledger(board, found)
     else:
-        st.markdown("No gateway has joined this site.")
+        show_rounds(board, found, round_id)
 
 
-def _show_releases(found: Federation, now_us: int) -> None:
-    st.subheader("Model releases")
-    if not found.releases:
-        st.markdown("No release yet: gateways judge by the model that ships with the product.")
-        return
-    rows = []
-    for entry in found.releases:
-        on = [r for r in found.rollouts if r.version == entry.version]
-        running = [r.gateway for r in on if r.state == "running"]
-        refused = [f"{r.gateway}: {r.text}" for r in on if r.state == "refused"]
-        waiting = [r.gateway for r in on if r.state == "offered"]
-        rows.append(
-            {
-                "Release": str(entry.version),
-                "State": entry.state,
-                "Made": f"{words.age((now_us - entry.created_at_us) / 1e6)} ({entry.level})",
-                "Size": words.size(entry.size_bytes),
-                "Runs on": ", ".join(running) or words.NOT_KNOWN,
-                "Offered to": ", ".join(waiting) or words.NOT_KNOWN,
-                "Refused by": "; ".join(refused) or words.NOT_KNOWN,
-                "Digest": entry.digest[:12],
-            }
-        )
-    st.dataframe(rows, hide_index=True, width="stretch")
+def _show_state(found: Federation, now_us: int) -> None:
+    """Say what keeps the learning from going on, where something does."""
+    hangs = stalled(found, now_us)
+    if hangs is not None:
+        show_notice(stalled_words(hangs, found, now_us))
+    elif found.rounds and found.rounds[0].row.state == "void":
+        why = words.plain(found.rounds[0].row.text) or tr("no reason was given")
+        show_notice(tr("The last round did not count: {why}. Models stay as they are.", why=why))
 
 
-def ledger_rows(rows: tuple[LedgerRow, ...]) -> list[dict[str, str]]:
-    """Say what left, by day and class."""
-    return [
-        {
-            "Day (UTC)": row.day,
-            "What": LEAVES.get(row.topic, row.topic),
-            "Class": row.topic,
-            "Messages": str(row.messages),
-            "Size": words.size(row.size_bytes),
-        }
-        for row in rows
-    ]
-
-
-def _show_ledger(found: Federation) -> None:
-    st.subheader("What left the plant")
-    if not found.ledger:
-        st.markdown("**Nothing has left this plant.**")
+def stalled_words(hangs: Stalled, found: Federation, now_us: int) -> str:
+    """Say on whom a round hangs, since when, and what runs meanwhile."""
+    since = words.span((now_us - hangs.since_us) / 1e6)
+    usual = "" if hangs.usual_s is None else f" ({tr('usual: {span}', span=words.span(hangs.usual_s))})"
+    if hangs.round_id is None:
+        text = tr(
+            "**No round for {since}**{usual}. Too few members are present, or learning was switched off in the site's "
+            "settings.",
+            since=since, usual=usual,
+        )  # fmt: skip
     else:
-        total = sum(row.size_bytes for row in found.ledger)
-        days = len({row.day for row in found.ledger})
-        st.markdown(f"{words.size(total)} in {sum(row.messages for row in found.ledger)} messages on {days} days.")
-        st.dataframe(ledger_rows(found.ledger), hide_index=True, width="stretch")
-    st.markdown(PRIVACY)
+        text = tr("**Round {number} has been open for {since}**{usual}.", number=hangs.round_id, since=since,
+                  usual=usual)  # fmt: skip
+        gateways = {one.gateway: one for one in found.gateways}
+        said = []
+        for name in hangs.waits_for[:10]:
+            one = gateways.get(name)
+            seen_us = None if one is None else one.last_seen_us
+            seen = words.NOT_KNOWN if seen_us is None else words.age((now_us - seen_us) / 1e6)
+            said.append(tr("{member} (last heard {seen})", member=words.plain(name), seen=seen))
+        if said:
+            text += " " + tr("It waits for {members}.", members=", ".join(said))
+        else:
+            text += " " + tr("All have answered: see whether the site service runs (`aggregator status`).")
+    current = next((entry.version for entry in found.releases if entry.state == "current"), None)
+    meanwhile = (
+        tr("Meanwhile every gateway goes on judging by the model that came with the product.") if current is None
+        else tr("Meanwhile every gateway goes on judging by release {version}.", version=current)
+    )  # fmt: skip
+    return f"{text} {meanwhile}"

@@ -1,33 +1,78 @@
 """This file knows which pages there are and under which address each is found."""
 
+from collections.abc import Callable
 from typing import Any
 
 import streamlit as st
 
-from dashboard.pages.addresses import LEARNING, MACHINE, PLANT
-
-
-def overview_page() -> Any:
-    """The plant, worst first."""
-    from dashboard.pages.overview import show_overview
-
-    return st.Page(show_overview, title="Plant", url_path=PLANT, default=True)
-
-
-def machine_page() -> Any:
-    """One machine: `/machine?machine=pump-07`."""
-    from dashboard.pages.machine import show_machine
-
-    return st.Page(show_machine, title="Machine", url_path=MACHINE)
-
-
-def federation_page() -> Any:
-    """The learning, and what left the plant."""
-    from dashboard.pages.federation import show_federation
-
-    return st.Page(show_federation, title="Learning", url_path=LEARNING)
+from dashboard.pages import addresses
 
 
 def all_pages() -> list[Any]:
     """In the order of the navigation."""
-    return [overview_page(), machine_page(), federation_page()]
+    titles = addresses.page_titles()
+    return [
+        st.Page(show, title=titles[address], url_path=address, default=address == addresses.PLANT)
+        for address, show in _PAGES.items()
+    ]
+
+
+def _plant() -> None:
+    from dashboard.pages.overview import show_overview
+
+    show_overview()
+
+
+def _machine() -> None:
+    from dashboard.pages.machine import show_machine
+
+    show_machine()
+
+
+def _point() -> None:
+    from dashboard.pages.point import show_point
+
+    show_point()
+
+
+def _alarms() -> None:
+    from dashboard.pages.alarms import show_alarms
+
+    show_alarms()
+
+
+def _learning() -> None:
+    from dashboard.pages.federation import show_federation
+
+    show_federation()
+
+
+def _fleet() -> None:
+    from dashboard.pages.fleet import show_fleet
+
+    show_fleet()
+
+
+def _settings() -> None:
+    from dashboard.pages.settings import show_settings
+
+    show_settings()
+
+
+def _people() -> None:
+    from dashboard.pages.people import show_people
+
+    show_people()
+
+
+def _audit() -> None:
+    from dashboard.pages.audit_log import show_audit_log
+
+    show_audit_log()
+
+
+_PAGES: dict[str, Callable[[], None]] = {
+    addresses.PLANT: _plant, addresses.MACHINE: _machine, addresses.POINT: _point, addresses.ALARMS: _alarms,
+    addresses.LEARNING: _learning, addresses.FLEET: _fleet, addresses.SETTINGS: _settings, addresses.PEOPLE: _people,
+    addresses.AUDIT: _audit,
+}  # fmt: skip

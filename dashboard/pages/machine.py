@@ -10,6 +10,7 @@ import streamlit as st
 from dashboard import runtime, words
 from dashboard.condition import Condition, judge
 from dashboard.errors import DatabaseUnavailable
+from dashboard.languages import tr
 from dashboard.pages.case_desk import show_case_desk
 from dashboard.pages.explaining import explain_unavailable
 from dashboard.pages.live import staleness
@@ -60,9 +61,12 @@ def show_machine() -> None:
         explain_unavailable(problem, shown_url=board.reader.shown_url)
         return
     if snapshot is None:
-        st.header("This site knows no such machine")
+        st.header(tr("This site knows no such machine"))
         st.markdown(
-            f"No machine is called {words.plain(name)} here. It may have been renamed, or the link is of another site."
+            tr(
+                "No machine is called {name} here. It may have been renamed, or the link is of another site.",
+                name=words.plain(name),
+            )
         )
         return
     _show(board, snapshot)
@@ -107,13 +111,13 @@ def _choose(board: Dashboard) -> None:
     from dashboard.pages.live import judge_plant, read_live_plant
 
     conditions = judge_plant(board, read_live_plant(board))
-    st.header("Which machine?")
+    st.header(tr("Which machine?"))
     if not conditions:
-        st.markdown("No machine has reported yet.")
+        st.markdown(tr("No machine has reported yet."))
         return
     titles = {condition.machine: f"{condition.title} ({condition.machine})" for condition in conditions}
     chosen = st.selectbox(
-        "Machine", list(titles), format_func=lambda key: titles[key], index=None, placeholder="Choose"
+        tr("Machine"), list(titles), format_func=lambda key: titles[key], index=None, placeholder=tr("Choose")
     )
     if chosen:
         st.query_params["machine"] = chosen
@@ -128,8 +132,10 @@ def _show(board: Dashboard, snapshot: Snapshot) -> None:
         st.caption(f"{machine.machine} · {_facts(machine)}", width="content")
     st.fragment(_freshness, run_every=board.settings.live.refresh_s)(machine.machine, snapshot.taken_us)
     if condition.stale:
-        age = "never" if condition.age_s is None else words.age(condition.age_s)
-        show_notice(f"**Stale**: last data {age}. What follows is the past; the state of this machine is not known.")
+        age = tr("never") if condition.age_s is None else words.age(condition.age_s)
+        show_notice(
+            tr("**Stale**: last data {age}. What follows is the past; the state of this machine is not known.", age=age)
+        )
     left, right = st.columns([3, 2], gap="large")
     with left:
         show_verdict(condition, machine, snapshot.verdict, now_us=snapshot.taken_us)
@@ -141,14 +147,20 @@ def _show(board: Dashboard, snapshot: Snapshot) -> None:
 
 
 def _facts(machine: MachineRecord) -> str:
-    parts = [f"criticality {machine.criticality} of 5"]
+    parts = [tr("criticality {number} of 5", number=machine.criticality)]
     plate = machine.nameplate
     if plate is not None:
         parts += [words.number(plate.power_kw, "kW")] if plate.power_kw else []
-        parts += [f"{plate.rpm:.0f} rpm by nameplate"] if plate.rpm else []
-        parts += [f"{plate.foundation} foundation"] if plate.foundation else []
-        parts += [f"bearing {words.plain(plate.bearing.name)}"] if plate.bearing and plate.bearing.name else []
+        parts += [tr("{rpm} rpm by nameplate", rpm=f"{plate.rpm:.0f}")] if plate.rpm else []
+        parts += [_foundation(plate.foundation)] if plate.foundation else []
+        parts += (
+            [tr("bearing {name}", name=words.plain(plate.bearing.name))] if plate.bearing and plate.bearing.name else []
+        )
     return " · ".join(parts)
+
+
+def _foundation(kind: str) -> str:
+    return tr("rigid foundation") if kind == "rigid" else tr("flexible foundation")
 
 
 def _freshness(machine_name: str, taken_us: int) -> None:
@@ -158,13 +170,14 @@ def _freshness(machine_name: str, taken_us: int) -> None:
         with board.reader.read() as connection:
             points, newest_us = count_newer(connection, machine_name, received_after_us=taken_us)
     except DatabaseUnavailable as problem:
-        st.caption(f"Snapshot of {age}; newer data is not known of: {words.plain(problem.detail)}")
+        problem_said = words.plain(problem.detail)
+        st.caption(tr("Snapshot of {age}; newer data is not known of: {problem}", age=age, problem=problem_said))
         return
     with st.container(horizontal=True, vertical_alignment="center"):
-        st.caption(f"Snapshot taken {age}: it stands still while you read.", width="content")
+        st.caption(tr("Snapshot taken {age}: it stands still while you read.", age=age), width="content")
         if points and newest_us is not None:
             when = words.age((board.now_us() - newest_us) / 1e6)
-            if st.button(f"New data {when} · show it", key="show_new", icon=":material/refresh:"):
+            if st.button(tr("New data {when} · show it", when=when), key="show_new", icon=":material/refresh:"):
                 _forget()
                 st.rerun()
 

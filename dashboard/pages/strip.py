@@ -7,6 +7,7 @@ import streamlit as st
 from dashboard import runtime, words
 from dashboard.condition import LEVELS, Condition
 from dashboard.errors import DatabaseUnavailable
+from dashboard.languages import tr
 from dashboard.pages.live import judge_plant, newest_words, read_live_plant
 from dashboard.queries.records import Plant
 
@@ -29,14 +30,18 @@ def strip_parts(plant: Plant, conditions: list[Condition], now_us: int) -> list[
     ]
     silent = bool(conditions) and all(condition.stale for condition in conditions)
     parts = (
-        [f"**{'▨ stale' if silent else 'live'}**, {newest_words(plant, now_us)}"] if conditions else ["no machines yet"]
+        [f"**{tr('▨ stale') if silent else tr('live')}**, {newest_words(plant, now_us)}"]
+        if conditions
+        else [tr("no machines yet")]
     )
-    parts += abnormal or (["nothing abnormal on machines that report"] if conditions else [])
+    parts += abnormal or ([tr("nothing abnormal on machines that report")] if conditions else [])
     if plant.gateways:
-        parts.append(f"gateways {sum(found.online for found in plant.gateways)} of {len(plant.gateways)} online")
+        online = sum(found.online for found in plant.gateways)
+        parts.append(tr("gateways {online} of {count} online", online=online, count=len(plant.gateways)))
     if plant.last_round is not None:
         ended = plant.last_round.ended_at_us or plant.last_round.started_at_us
-        parts.append(f"learning round {plant.last_round.state} {words.age((now_us - ended) / 1e6)}")
+        state = _round_words().get(plant.last_round.state, plant.last_round.state)
+        parts.append(tr("learning round {state} {age}", state=state, age=words.age((now_us - ended) / 1e6)))
     return parts
 
 
@@ -46,5 +51,9 @@ def _strip() -> None:
         plant = read_live_plant(board)
         parts = strip_parts(plant, judge_plant(board, plant), board.now_us())
     except DatabaseUnavailable as problem:
-        parts = [f"{LEVELS['unknown'].mark} **state not known**: {words.plain(problem.detail)}"]
+        parts = [f"{LEVELS['unknown'].mark} **{tr('state not known')}**: {words.plain(problem.detail)}"]
     st.markdown(SEPARATOR.join([f"**{words.plain(board.settings.title)}**", *parts]))
+
+
+def _round_words() -> dict[str, str]:
+    return {"offered": tr("offered"), "merged": tr("merged"), "released": tr("released"), "void": tr("void")}
