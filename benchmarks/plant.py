@@ -132,6 +132,7 @@ def _write_site(site: AggregatorPlace, by: ServedBy, *, learns: bool) -> None:
         "broker": broker_table(own, site.broker_port, by, user=site.name, stem="site"),
         "broker_server": {"kind": by, "host": HOST, "port": site.broker_port},
         "learning": {"enabled": learns, "round_interval_s": 5.0, "deadline_s": 30.0},
+        "rollout": {"staged": False},  # so that every round's release is taken while it is measured
     }
     site.settings_file.parent.mkdir(parents=True, exist_ok=True)
     site.settings_file.write_text(toml_text(table))

@@ -10,8 +10,25 @@ import argparse  # noqa: E402
 from collections.abc import Callable, Sequence  # noqa: E402
 from pathlib import Path  # noqa: E402
 
-from benchmarks import historian_rate, ingest_path, kernel, many_sensors, merge_speed, receiving, verdict_cost  # noqa: E402
+from benchmarks import (  # noqa: E402
+    async_tiers,
+    dashboard,
+    federation_memory,
+    historian_rate,
+    hot_swap,
+    ingest_path,
+    kernel,
+    many_sensors,
+    merge_speed,
+    receiving,
+    rounds,
+    selection,
+    training_step,
+    verdict_cost,
+    virtual_gateways,
+)
 from benchmarks.figures import Figure, table, write_figures  # noqa: E402
+from benchmarks.personalisation import figures as personalisation  # noqa: E402
 from gateway_agent.memory import tune_allocator  # noqa: E402
 
 RESULTS = Path("bench/results.json")
@@ -25,10 +42,19 @@ BENCHMARKS: dict[str, Callable[[], Figure]] = {
         ingest_path.path_ratio_to_straightforward,
         ingest_path.latency_tail_ratio,
         ingest_path.gateway_resident_mb,
+        hot_swap.hot_swap_added_ms,
         *receiving.FIGURES,
         merge_speed.merge_speed_ratio,
+        *rounds.FIGURES,
+        *federation_memory.FIGURES,
+        *virtual_gateways.FIGURES,
+        *async_tiers.FIGURES,
+        *selection.FIGURES,
         *historian_rate.FIGURES,
+        *dashboard.FIGURES,
         *many_sensors.FIGURES,
+        *training_step.FIGURES,
+        *personalisation.FIGURES,
         verdict_cost.features_and_score_ms,
         verdict_cost.diagnosis_ms,
         verdict_cost.release_kb,

@@ -45,7 +45,7 @@ class Stream:
     def __post_init__(self) -> None:
         """Make the waveforms and connect."""
         chance = np.random.default_rng(SEED)
-        self._waves = [[_wave(chance) for _ in range(DIFFERENT)] for _ in range(min(self.points, WAVES_OF))]
+        self._waves = [[wave(chance) for _ in range(DIFFERENT)] for _ in range(min(self.points, WAVES_OF))]
         self._link = FastLink(
             self.broker, SENSORS, on_messages=self._acknowledged,
             subscriptions=[(CAPTURE_ACK.filter(site=SITE, gateway=GATEWAY), 1)], max_in_flight=400,
@@ -118,7 +118,7 @@ class Stream:
         self._link.acknowledge_all(handful)
 
 
-def _wave(chance: np.random.Generator) -> np.ndarray[tuple[int, int], np.dtype[np.int16]]:
+def wave(chance: np.random.Generator) -> np.ndarray[tuple[int, int], np.dtype[np.int16]]:
     """A sound machine, 0.7 mm/s: its shaft, two harmonics, and noise that is never twice the same."""
     at_s = np.arange(SAMPLES) / RATE_HZ
     shaft_hz = 1480.0 / 60.0

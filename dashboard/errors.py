@@ -3,7 +3,8 @@
 DashboardError
 ├── DashboardNotStarted   a page runs outside `dashboard run`
 ├── DatabaseUnavailable   the site's database cannot be read; carries which page explains it
-└── RequestNotWritten     what a person asked for did not reach the database
+├── RequestNotWritten     what a person asked for did not reach the database
+└── NotAdmitted           somebody does not get in, or the site refused what they asked; carries how long to wait
 """
 
 from typing import Literal
@@ -35,3 +36,15 @@ class DatabaseUnavailable(DashboardError):
 
 class RequestNotWritten(DashboardError):
     """What a person asked for did not reach the database; it may be asked again."""
+
+
+class NotAdmitted(DashboardError):
+    """Somebody does not get in, or the site refused what they asked for.
+
+    Attributes:
+        wait_s: How long it makes no sense to try again; 0 where it may be tried at once.
+    """
+
+    def __init__(self, words: str, *, wait_s: float = 0.0) -> None:
+        super().__init__(words)
+        self.wait_s = wait_s

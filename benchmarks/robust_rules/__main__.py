@@ -16,7 +16,14 @@ from typing import get_args  # noqa: E402
 from aggregator.merge.pipeline import ChosenRule, Rule  # noqa: E402
 from aggregator.merge.tolerance import tolerated  # noqa: E402
 from benchmarks.robust_rules.attacks import ATTACKS  # noqa: E402
-from benchmarks.robust_rules.clients import Client, as_the_product_does, recorded, simulated, without_baselines  # noqa: E402
+from benchmarks.robust_rules.clients import (  # noqa: E402
+    Client,
+    as_the_product_does,
+    recorded,
+    recorded_rigs,
+    simulated,
+    without_baselines,
+)
 from benchmarks.robust_rules.federation import Federation  # noqa: E402
 from benchmarks.robust_rules.spectra import drawn  # noqa: E402
 
@@ -49,7 +56,16 @@ SETTINGS = {
         "Recorded machines, as the product sees them",
         lambda options: as_the_product_does(recorded(options.folder)), 8, 3e-3,
     ),
+    "rigs": Setting(
+        "Recorded machines of four rigs, as the product sees them",
+        lambda options: as_the_product_does(recorded_rigs(options.folder)), 8, 3e-3,
+    ),
+    "rigs bare": Setting(
+        "Recorded machines of four rigs, without baselines of their own",
+        lambda options: without_baselines(recorded_rigs(options.folder)), 8, 3e-3,
+    ),
 }  # fmt: skip
+RECORDED = frozenset({"recorded", "rigs", "rigs bare"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,7 +144,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     lines: list[str] = []
     for name in options.settings:
-        if name == "recorded" and options.folder is None:
+        if name in RECORDED and options.folder is None:
             lines.append("NO FOLDER OF RECORDINGS GIVEN: real machines are not measured here.")
         else:
             lines += report(SETTINGS[name], options)

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.healthy_plant import BEARINGS, KINDS
+from benchmarks.personalisation.clients import read_machines
 from benchmarks.verdicts.recordings import NO_FAULTS, by_condition, read_folder
 from gateway_agent.baseline import Baseline, expected_variance, model_rows
 from schemas.recordings import read_recording
@@ -107,6 +108,21 @@ def recorded(folder: Path) -> list[Machine]:
             faults = {label: np.concatenate(parts)[:, own] for label, parts in damaged.items()}
             machines.append(Machine(sound[::2, own], sound[1::2, own], faults, (healthy[0].rate_hz, RECORDED_WINDOW)))
     return machines[:COUNT]
+
+
+def recorded_rigs(folder: Path) -> list[Machine]:
+    """Points of all rigs that were recorded, lives included: every second of them, so that none is left out."""
+    points = [
+        Machine(
+            machine.learnt[:, channel : channel + 1],
+            machine.tested[:, channel : channel + 1],
+            {label: features[:, channel : channel + 1] for label, features in machine.faulty.items()},
+            machine.layout,
+        )
+        for machine in read_machines(folder)
+        for channel in range(machine.learnt.shape[1])
+    ]
+    return points[::2][:COUNT]
 
 
 def _simulated(number: int, seed: int) -> Machine:

@@ -21,6 +21,7 @@ from deploy.demo.pictures import SETTLE_MS, take_pictures
 from deploy.demo.plan import Plan, recorded_plan, simulated_plan
 from deploy.demo.simulated import CHECK_PACE, PACE
 from deploy.demo.story import Story
+from deploy.demo.watch import alarmed_point
 
 FOLDER = Path("demo-plant")
 RECORDED = "recordings"
@@ -70,7 +71,8 @@ def _run(conductor: Conductor, options: argparse.Namespace, story: Story) -> int
         elif options.screenshots is not None:
             site, machine = conductor.wait_for_alarm()
             threading.Event().wait(SETTLE_MS / 1000)
-            for picture in take_pictures(conductor.screen_address(site), machine, options.screenshots):
+            point = alarmed_point(site, machine)
+            for picture in take_pictures(conductor.screen_address(site), machine, point, options.screenshots):
                 story.say(str(picture))
         else:
             story.say("Ctrl-C stops everything; `make demo` goes on from here, `make demo RESET=1` starts afresh.")

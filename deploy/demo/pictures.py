@@ -1,19 +1,24 @@
-"""This file knows how the screen of the running plant is photographed, for the README."""
+"""This file knows how the screen of the running plant is photographed: for the README, and every page to look at."""
 
 import contextlib
 import shutil
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
+from urllib.parse import quote
 
+from dashboard.pages.addresses import MACHINE, PLANT, POINT, page_titles
 from deploy.demo.errors import StageFailed
 
 if TYPE_CHECKING:
     from playwright.sync_api import Page
 
-WIDTH, HEIGHT, TALL, PHONE_WIDTH = 1440, 900, 2400, 390
+ALL_PAGES = Path("build/screens")
+WIDTH, HEIGHT, TALLEST, PHONE_WIDTH = 1440, 900, 6000, 390
 PATIENCE_MS = 30_000
 SETTLE_MS = 4000  # charts draw after the page says that it is loaded
+REDRAW_MS = 700  # and again when the window has changed
 
 
 @contextlib.contextmanager
@@ -31,33 +36,71 @@ def _browser_page() -> Iterator["Page"]:
             browser.close()
 
 
-def take_pictures(address: str, machine: str, folder: Path) -> list[Path]:
-    """Photograph the overview, and the page of a machine.
+@dataclass(frozen=True, slots=True)
+class View:
+    """One picture: a page at a width, in one of the two schemes."""
+
+    file: str
+    path: str
+    width: int
+    scheme: Literal["light", "dark"]
+
+
+def all_views(machine: str, point: str) -> list[View]:
+    """Every page of the dashboard, light and dark, on a desk and on a phone."""
+    paths = {page: page for page in page_titles()} | {
+        PLANT: "", MACHINE: f"machine?machine={quote(machine)}", POINT: f"point?point={quote(point, safe='')}",
+    }  # fmt: skip
+    schemes: tuple[Literal["light", "dark"], ...] = ("light", "dark")
+    return [
+        View(f"{page}-{width}-{scheme}.png", path, width, scheme)
+        for page, path in paths.items()
+        for width in (WIDTH, PHONE_WIDTH)
+        for scheme in schemes
+    ]
+
+
+def readme_views(machine: str, point: str) -> list[View]:
+    """Those the README shows."""
+    page, bench = f"machine?machine={quote(machine)}", f"point?point={quote(point, safe='')}"
+    return [
+        View("overview.png", "", WIDTH, "light"),
+        View("machine.png", page, WIDTH, "light"),
+        View("machine-dark.png", page, WIDTH, "dark"),
+        View("bench.png", bench, WIDTH, "light"),
+        View("overview-phone.png", "", PHONE_WIDTH, "light"),
+        View("learning.png", "learning", WIDTH, "light"),
+    ]
+
+
+def take_pictures(address: str, machine: str, point: str, folder: Path) -> list[Path]:
+    """Photograph what the README shows, and into `ALL_PAGES` every page in every form.
 
     Args:
         address: Of the dashboard, with its token.
         machine: The machine to show.
-        folder: Where the pictures go.
+        point: Its measurement point to show.
+        folder: Where the README's pictures go.
     """
-    folder.mkdir(parents=True, exist_ok=True)
     base, _, _ = address.partition("?")
-    views = {
-        "overview.png": (base, WIDTH, HEIGHT, "light"),
-        "machine.png": (f"{base}machine?machine={machine}", WIDTH, TALL, "light"),
-        "machine-dark.png": (f"{base}machine?machine={machine}", WIDTH, TALL, "dark"),
-        "overview-phone.png": (base, PHONE_WIDTH, HEIGHT, "light"),
-        "learning.png": (f"{base}learning", WIDTH, HEIGHT, "light"),
-    }
     with _browser_page() as page:
         _sign_in(page, address)
-        for name, (url, width, height, scheme) in views.items():
-            page.set_viewport_size({"width": width, "height": height})
-            page.emulate_media(color_scheme="dark" if scheme == "dark" else "light")
-            page.goto(url, timeout=PATIENCE_MS)
-            page.get_by_test_id("stApp").wait_for(timeout=PATIENCE_MS)
-            page.wait_for_timeout(SETTLE_MS)
-            page.screenshot(path=folder / name)
-    return [folder / name for name in views]
+        taken = [_take(page, base, view, folder) for view in readme_views(machine, point)]
+        return taken + [_take(page, base, view, ALL_PAGES) for view in all_views(machine, point)]
+
+
+def _take(page: "Page", base: str, view: View, folder: Path) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    page.set_viewport_size({"width": view.width, "height": HEIGHT})
+    page.emulate_media(color_scheme=view.scheme)
+    page.goto(base + view.path, timeout=PATIENCE_MS)
+    page.get_by_test_id("stApp").wait_for(timeout=PATIENCE_MS)
+    page.wait_for_timeout(SETTLE_MS)
+    height = page.evaluate("document.querySelector('[data-testid=stMainBlockContainer]')?.scrollHeight ?? 0")
+    page.set_viewport_size({"width": view.width, "height": max(HEIGHT, min(int(height), TALLEST))})
+    page.wait_for_timeout(REDRAW_MS)
+    page.screenshot(path=folder / view.file)
+    return folder / view.file
 
 
 def _sign_in(page: "Page", address: str) -> None:

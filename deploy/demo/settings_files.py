@@ -36,6 +36,9 @@ def write_aggregator_settings(plant: DemoPlant, place: AggregatorPlace, by: Serv
         broker = broker_table(uplink, plant.enterprise.broker_port, by, user=place.name, stem="site")
         table["uplink"] = {"enterprise": plant.enterprise.name, "broker": broker}
         table["offline_after_s"] = 10.0
+        table["rollout"] = {
+            "shadow_s": 2.0, "shadow_windows": 10, "canary_s": 2.0, "shares": [0.5], "share_s": 1.0, "answer_s": 10.0,
+        }  # fmt: skip
         table["machines"] = [plate for gateway in plant.gateways_of(place.name) for plate in gateway.machines]
     _write(place.settings_file, table, f"The {place.role} {place.name} of the demonstration plant.")
 
@@ -49,6 +52,7 @@ def write_gateway_settings(place: GatewayPlace, broker_port: int, by: ServedBy) 
         "broker": broker_table(Path(), broker_port, by, user=place.name, stem="gateway"),
         "store": {"folder": "var", "raw_bytes": 256 << 20},
         "commissioning": {"captures": place.commissioning_captures},
+        "learning": {"compare_every_s": 5.0},
         "machines": list(place.machines),
     }
     _write(place.folder / "gateway.toml", table, f"Gateway {place.name} at {place.site}.")
@@ -76,6 +80,7 @@ def write_dashboard_settings(place: AggregatorPlace) -> None:
         "database_url": sqlite_url(place.database),
         "port": place.dashboard_port,
         "signing_key_file": "signing.key",
+        "access": {"by": "token", "token_role": "engineer"},
         "live": {"refresh_s": 2.0},
     }
     _write(place.dashboard_folder / "dashboard.toml", table, f"The screen of site {place.name}.")

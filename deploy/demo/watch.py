@@ -84,6 +84,15 @@ def look_at_site(place: AggregatorPlace) -> SiteSeen:
         return NOTHING
 
 
+def alarmed_point(place: AggregatorPlace, machine: str) -> str:
+    """The measurement point of a machine's first alarm; the machine's name where there is none."""
+    with _reading(place) as connection:
+        if connection is None:
+            return machine
+        query = sa.select(alarm.c.point).where(alarm.c.machine == machine).order_by(alarm.c.received_at_us).limit(1)
+        return connection.scalar(query) or machine
+
+
 def look_at_enterprise(place: AggregatorPlace) -> EnterpriseSeen:
     """Read the enterprise; nothing yet where its database is not made."""
     try:

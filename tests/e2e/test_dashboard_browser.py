@@ -4,104 +4,53 @@ Needs Chromium (`apt-get install chromium`); skips loudly without.
 """
 
 import re
-import shutil
-import signal
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 import pytest
 import sqlalchemy as sa
-from sqlalchemy.engine import Engine
 
-from schemas.database import sqlite_url
 from schemas.requests import REQUEST_TOPIC, Request
 from schemas.signing import KeyRing
 from schemas.site_tables import machine_case, point, request
-from tests.support.brokers import free_port, wait_for_port
+from tests.support.screen import (
+    CHROMIUM,
+    Screen,
+    chart,
+    enter,
+    expect_drawn,
+    new_context,
+    running_dashboard,
+)
+from tests.support.screen import browser as chromium
+from tests.support.screen import machine_rows as rows
 from tests.support.site_database import build_site_database, open_case
 
 pytest.importorskip("playwright.sync_api", reason="playwright is not installed: no browser is driven")
-from playwright.sync_api import (
-    Browser,
-    BrowserContext,
-    Locator,
-    Page,
-    StorageState,
-    expect,
-    sync_playwright,
-)
-
-CHROMIUM = next(filter(None, (shutil.which(name) for name in ("chromium", "chromium-browser", "google-chrome"))), None)
-ARGUMENTS = (
-    "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
-    "--disable-background-networking", "--disable-component-update", "--disable-sync",
-)  # fmt: skip
-PATIENCE_MS = 15_000
-Scheme = Literal["light", "dark"]
-
-expect.set_options(timeout=PATIENCE_MS)
+from playwright.sync_api import Browser, Page, StorageState, expect
 
 pytestmark = pytest.mark.skipif(
     CHROMIUM is None, reason="NO CHROMIUM FOUND: the screen is not tested; apt-get install chromium"
 )
 
 
-@dataclass
-class Plant:
-    """A running dashboard and the database behind it."""
-
-    address: str
-    link: str
-    folder: Path
-    database: Path
-    engine: Engine
-
-
 @pytest.fixture(scope="module")
-def plant(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Plant]:
-    folder = tmp_path_factory.mktemp("screen")
-    database = folder / "site.db"
-    engine = build_site_database(database, now_us=time.time_ns() // 1000, days=4.0)
-    port = free_port()
-    (folder / "dashboard.toml").write_text(
-        f'title = "Werk Nord"\ndatabase_url = "{sqlite_url(database)}"\nport = {port}\n[live]\nrefresh_s = 1.0\n'
-    )
-    output = folder / "output.txt"
-    with output.open("wb") as sink:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "dashboard", "run", "--settings", str(folder / "dashboard.toml")],
-            stdout=sink, stderr=subprocess.STDOUT, cwd=folder,
-        )  # fmt: skip
-        try:
-            wait_for_port(port, process, within_s=30.0)
-            address = f"http://127.0.0.1:{port}/"
-            link = next(word for word in output.read_text().split() if word.startswith(address))
-            yield Plant(address, link, folder, database, engine)
-        finally:
-            process.send_signal(signal.SIGTERM)
-            try:
-                process.wait(10.0)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
-            engine.dispose()
+def plant(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Screen]:
+    folder: Path = tmp_path_factory.mktemp("screen")
+    build_site_database(folder / "site.db", now_us=time.time_ns() // 1000, days=4.0).dispose()
+    with running_dashboard(folder, folder / "site.db") as running:
+        yield running
 
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    with sync_playwright() as playwright:
-        opened = playwright.chromium.launch(executable_path=CHROMIUM, args=list(ARGUMENTS))
+    with chromium() as opened:
         yield opened
-        opened.close()
 
 
 @pytest.fixture(scope="module")
-def session(browser: Browser, plant: Plant) -> StorageState:
+def session(browser: Browser, plant: Screen) -> StorageState:
     """What a browser keeps after somebody came in by the link."""
     context = new_context(browser)
     page = enter(context, plant)
@@ -119,47 +68,8 @@ def page(browser: Browser, session: StorageState) -> Iterator[Page]:
     context.close()
 
 
-def new_context(
-    browser: Browser, session: StorageState | None = None, *, width: int = 1280, scheme: Scheme = "light"
-) -> BrowserContext:
-    opened = browser.new_context(
-        viewport={"width": width, "height": 900}, color_scheme=scheme, has_touch=width < 500,
-        timezone_id="Europe/Berlin", storage_state=session,
-    )  # fmt: skip
-    opened.set_default_timeout(PATIENCE_MS)
-    return opened
-
-
-def enter(context: BrowserContext, plant: Plant, path: str = "") -> Page:
-    """Come in by the link, as on the first day."""
-    page = context.new_page()
-    token = plant.link.partition("?")[2]
-    page.goto(f"{plant.address}{path}{'&' if '?' in path else '?'}{token}")
-    page.get_by_label("Your name").fill("A. Schmidt")
-    page.get_by_role("button", name="Look").click()
-    return page
-
-
-def rows(page: Page) -> Locator:
-    return page.locator("a.row[data-machine]")
-
-
-def chart(page: Page, title: str) -> Locator:
-    return page.locator(f"canvas[aria-label^='{title}']")
-
-
 def order(page: Page) -> list[str]:
     return [str(row.get_attribute("data-machine")) for row in rows(page).all()]
-
-
-def expect_drawn(canvas: Locator) -> None:
-    """The canvas has ink of many places on it, not only a frame."""
-    expect(canvas).to_be_visible()
-    inked = canvas.evaluate(
-        """c => { const d = c.getContext('2d').getImageData(0, 0, c.width, c.height).data; let n = 0;
-                  for (let i = 3; i < d.length; i += 4) n += d[i] > 40; return n; }"""
-    )
-    assert inked > 3000
 
 
 def test_from_the_link_to_the_line_that_proves_it_in_three_clicks(browser, plant):
@@ -191,7 +101,7 @@ def test_from_the_link_to_the_line_that_proves_it_in_three_clicks(browser, plant
     share = 87.45 / opens_hz
     envelope.hover(position={"x": 58 + share * (box["width"] - 72), "y": box["height"] / 2})
     readout = page.locator(".frame", has=envelope).locator(".readout")
-    expect(readout).to_contain_text(re.compile(r"87\.\d+ Hz · 3\.5\d+ orders · 0\.06\d+ g · BPFO -\d\.\d %"))
+    expect(readout).to_contain_text(re.compile(r"87\.\d+ Hz · 3\.5\d+ orders · 0\.06\d+ gE · BPFO -\d\.\d %"))
     page.get_by_role("button", name="Frequency in Hz or in orders").first.click()
     expect(page.get_by_role("button", name="Frequency in Hz or in orders").first).to_have_text("orders")
     assert foreign == []
@@ -238,7 +148,7 @@ def test_zoom_survives_new_data_and_a_reload_without_signing_in_again(page, plan
     expect(envelope).to_have_attribute("data-zoomed", "true")
     low_hz, high_hz = map(float, view.split(":"))
     assert high_hz - low_hz < 260.0
-    for _ in range(2):
+    for _ in range(5):
         with plant.engine.begin() as connection:
             connection.execute(
                 sa.update(point).where(point.c.machine == "pump-07").values(last_received_us=time.time_ns() // 1000)
@@ -251,27 +161,40 @@ def test_zoom_survives_new_data_and_a_reload_without_signing_in_again(page, plan
     assert page.get_by_label("Access token").count() == 0
 
 
-def test_no_row_moves_under_the_pointer_and_a_click_opens_the_machine_it_shows(page, plant):
+def test_no_row_moves_until_somebody_sorts_and_a_click_opens_the_machine_it_shows(page, plant):
     page.goto(plant.address)
     fan = page.locator("a.row[data-machine='fan-03']")
-    fan.hover()
+    expect(fan).to_be_visible()
     before = order(page)
     with plant.engine.begin() as connection:
         open_case(
             connection, name="mill-01", priority="danger", title="Gear damage likely", diagnosis=(),
             at_us=time.time_ns() // 1000,
         )  # fmt: skip
-    expect(page.get_by_text("The order has changed; it is held")).to_be_visible()
+    expect(page.get_by_text("The order has changed; it stands until you sort")).to_be_visible()
+    expect(page.locator("a.row[data-machine='mill-01']")).to_contain_text("Gear damage likely")  # told, not moved
     assert order(page) == before
-    page.mouse.move(5, 5)
+    page.get_by_role("button", name="Sort by attention").click()
     expect(rows(page).nth(1)).to_contain_text("Cement mill 1")
     fan.click()
     expect(page).to_have_url(re.compile(r"machine=fan-03$"))
     expect(page.get_by_role("heading", name="Exhaust fan 3")).to_be_visible()
+
+
+def test_list_that_is_kept_sorted_moves_by_itself_but_not_under_the_pointer(page, plant):
+    page.goto(plant.address)
+    page.get_by_role("button", name="Keep sorted").click()
+    expect(rows(page).nth(1)).to_contain_text("Cement mill 1")
+    page.locator("a.row[data-machine='fan-03']").hover()
+    before = order(page)
     with plant.engine.begin() as connection:
         connection.execute(
             sa.update(machine_case).where(machine_case.c.machine == "mill-01").values(state="closed", closed_at_us=1)
         )
+    expect(page.get_by_text("The order has changed; it is held while you are in the list")).to_be_visible()
+    assert order(page) == before
+    page.mouse.move(5, 5)
+    expect(rows(page).nth(1)).to_contain_text("Exhaust fan 3")
 
 
 def test_overview_and_verdict_fit_a_phone(browser, session, plant):
@@ -345,6 +268,5 @@ def test_link_of_a_colleague_leads_to_its_machine_after_signing_in(browser, plan
 
 def test_page_leaves_no_word_of_an_error_behind(plant):
     """Whatever the tests above did, the process had nothing to complain of."""
-    output = (plant.folder / "output.txt").read_text()
-    assert "Traceback" not in output
-    assert "Error" not in output
+    assert "Traceback" not in plant.output
+    assert "Error" not in plant.output

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from flwr.app import RecordDict
 from pydantic import ValidationError
 
 from aggregator.foundry.artefacts import BUILT
@@ -37,13 +38,17 @@ from schemas.flower_codec import dump_message, load_message
 from schemas.fragments import decode_fragment, encode_fragment, split
 from schemas.learning_task import EvaluationReply, LearningTask, TrainingReply
 from schemas.lives import LifeSums, LivesRejected, lives_file, read_lives_file
+from schemas.member_condition import RECORD as CONDITION
+from schemas.member_condition import MemberCondition
 from schemas.messages import decode, decode_any, encode
 from schemas.model_errors import ModelError
 from schemas.mqtt_packets import PacketError, publish_packet
+from schemas.offer import Acknowledgement, Offer
 from schemas.onnx_inspect import check_model
 from schemas.release import Release, golden_file, make_release, read_release_bundle
 from schemas.requests import REQUEST_TOPIC, Request
 from schemas.topics import CAPTURE, CAPTURE_FRAGMENT, RECORDS, STATUS
+from schemas.training_graph import read_training_graph
 from schemas.variation import SessionSums, Variation
 from schemas.variation_task import VariationMessage
 from tests.contract.golden_contract import AT, FLOWER, FLOWER_ERROR, GOLDEN, KEY, SAID, _flower
@@ -139,12 +144,13 @@ def _other_tar(form: int, **fields: Any) -> bytes:
 _FLOWER, _FLOWER_ERROR = dump_message(FLOWER), dump_message(FLOWER_ERROR)
 _SUMS = LifeSums.none()
 _VARIATION = Variation({(25_600.0, 8192): SessionSums(1.0, np.zeros(DETECTION_COUNT), 1.0, np.full(6, 0.1))})
-_TASK = LearningTask(3, 16, "a" * 64, np.zeros(4, np.float32), 10, 0.001, 0.01, 7)
+_TASK = LearningTask(3, 16, "a" * 64, np.zeros(4, np.float32), 10, 0.001, 0.01, 7, {"pull": 0.1})
 _REPLY = TrainingReply(16, np.zeros(4, np.float32), 12.0, 0.5, 0.4, 3)
 _RECORDS, _STATUS = RECORDS.path(site="plant-a", gateway="gw-1"), STATUS.path(site="plant-a", gateway="gw-1")
 _BATCH, _STATE = (next(one for one in SAID if one.kind == kind) for kind in ("record_batch", "gateway_status"))
 _REQUEST = Request(request_id="0" * 32, action="note", actor="fitter", role="technician", machine="pump-07",
                    note="belt changed", asked_at_us=AT)  # fmt: skip
+_STEP = json.loads((BUILT / "dense_autoencoder_48" / "spec.json").read_bytes())["graphs"]["pfedme_step"]
 _radio = functools.partial(foreign.radio_packets, samples=64, piece_bytes=90)
 _MEMBERS = b"\x20\x0b\x00\x00\x08\x21\x00\x0a\x27\x00\x01\x00\x00"  # CONNACK: ten under way, 64 KB
 
@@ -175,11 +181,17 @@ TARGETS: tuple[Target, ...] = (
     _task("learning task", LearningTask, dump_message(_flower(_TASK.record()))),
     _task("training reply", TrainingReply, dump_message(_flower(_REPLY.record()))),
     _task("evaluation reply", EvaluationReply, dump_message(_flower(EvaluationReply(0.5, 9.0).record()))),
+    _task("offer", Offer, dump_message(_flower(Offer("k", "d", 1, 2, 2, _REPLY).record()))),
+    _task("acknowledgement", Acknowledgement, dump_message(_flower(Acknowledgement("k", "stored").record()))),
+    _task("condition", MemberCondition, dump_message(_flower(RecordDict({CONDITION: MemberCondition(1).record()})))),
     _task("variation reply", VariationMessage, dump_message(_flower(VariationMessage(_VARIATION).record()))),
     Target("release", lambda content: read_release_bundle(content, readers.KEYS).parameters(), (ReleaseRejected,),
            (_release_seed(),), readers.signed_release,
            ("release.ReleaseBundle", "schemas.release.read_release_bundle", "schemas.release.check_release"),
            WRONG_BYTES_PER_BYTE),
+    Target("training graph", lambda content: read_training_graph(content, _STEP["sha256"]), (ReleaseRejected,),
+           (json.dumps({"graphs": {"step": _STEP}}).encode(),),
+           says=("schemas.training_graph.read_training_graph",), bytes_per_byte=WRONG_BYTES_PER_BYTE),
     Target("model", check_model, (ModelError,), tuple(path.read_bytes() for path in sorted(BUILT.rglob("*.onnx"))),
            says=("schemas.onnx_inspect.check_model", "schemas.onnx_inspect.inspect"), bytes_per_byte=300),
     Target("packets of a broker", readers.read_as_broker_sends, (PacketError,),

@@ -5,18 +5,18 @@ import subprocess
 import sys
 import tarfile
 import tracemalloc
-from collections import deque
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
-from aggregator.learning.service import Learning
+from aggregator.learning.fleet import FleetPush
+from aggregator.learning.intake import Intake
 from schemas.archive import ArchiveRejected, check_archive
 from schemas.container import blob_array
 from schemas.errors import MessageRejected, ReleaseRejected, TensorsRejected
 from schemas.flower_codec import dump_message, load_message
-from schemas.learning_task import EvaluationReply
+from schemas.learning_task import TRAIN, EvaluationReply
 from schemas.release import read_release_bundle
 from tests.contract.golden_contract import FLOWER
 from tests.fuzz import readers
@@ -94,9 +94,23 @@ def test_a_loss_of_four_hundred_digits_ended_the_round() -> None:
 def test_a_late_reply_to_round_two_squared_ended_the_sites_thread(group: str) -> None:
     reply = load_message(dump_message(FLOWER))
     reply.metadata.__dict__["_group_id"] = group
-    service = SimpleNamespace(_late=deque())
-    Learning._note_late(service, "gw-1", reply)
-    assert not service._late
+    reply.metadata.__dict__["_message_type"] = TRAIN
+    heard: list[int] = []
+    book = SimpleNamespace(asked=lambda number, _member: heard.append(number))
+    intake = Intake(
+        None, book, None, None, None, on_stored=None, on_adopted=None, clock_us=None  # type: ignore[arg-type]
+    )  # fmt: skip
+    intake._store("gw-1", reply)
+    assert not heard
+
+
+@pytest.mark.parametrize("group", ["adopt-²", "adopt-" + "9" * 400, "adopt--1", "", "adopt-2"])
+def test_a_late_adoption_of_what_was_never_released_is_not_believed(group: str) -> None:
+    reply = load_message(dump_message(FLOWER))
+    reply.metadata.__dict__["_group_id"] = group
+    push = FleetPush(None, None, lambda: SimpleNamespace(version=1), None)  # type: ignore[arg-type,return-value]
+    push.note("site-a", reply)
+    assert not push._adopted
 
 
 def test_a_signature_file_nested_too_deep_ended_the_gateway() -> None:

@@ -14,7 +14,8 @@ from gateway_agent.errors import StoreFull
 from gateway_agent.store import Store, Waiting
 from gateway_agent.uplink import Uplink
 from gateway_agent.worker import IngestWorker
-from schemas.link import Carrier, Received
+from schemas.link import Connection as BrokerConnection
+from schemas.link import Received
 from schemas.messages import RecordBatch, decode
 from schemas.signing import SEAL_BYTES
 from schemas.topics import RECORDS, topic_of
@@ -28,7 +29,7 @@ from tests.simulation.world import Plan
 class AcknowledgesBeforeCommit(IngestWorker):
     """Answers the broker for captures that are in memory only."""
 
-    def attach(self, link: Carrier) -> None:
+    def attach(self, link: BrokerConnection) -> None:
         """Remember where to answer at once."""
         self._answers = link
         super().attach(link)

@@ -12,7 +12,13 @@ from tests.support.site_database import NOW_US
 
 
 def make_dashboard(
-    folder: Path, database: Path, *, now_us: int = NOW_US, role: str = "technician", allow_without_token: bool = False
+    folder: Path,
+    database: Path,
+    *,
+    now_us: int = NOW_US,
+    role: str = "technician",
+    allow_without_token: bool = False,
+    by: str = "token",
 ) -> Dashboard:
     """Put a dashboard together in a folder."""
     settings = DashboardSettings.model_validate(
@@ -21,6 +27,7 @@ def make_dashboard(
             "database_url": sqlite_url(database),
             "signing_key_file": folder / "dashboard.key",
             "access": {
+                "by": by,
                 "token_file": folder / "access.token",
                 "token_role": role,
                 "allow_without_token": allow_without_token,

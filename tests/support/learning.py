@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import numpy as np
+from flwr.app import Context, Message
 from numpy.typing import NDArray
 
 from aggregator.foundry.artefacts import BUILT
@@ -17,6 +18,7 @@ from aggregator.registry import first_release
 from aggregator.settings import AggregatorSettings
 from gateway_agent.federation import LearningMember, make_client_app
 from gateway_agent.model_slot import ModelSlot
+from gateway_agent.personal_parameters import PersonalShelf
 from gateway_agent.release_shelf import ReleaseShelf
 from gateway_agent.session_sums import Session
 from gateway_agent.settings import GatewaySettings
@@ -72,7 +74,26 @@ def client_app(release: Release, rows: Rows) -> ClientCall:
 def site_settings(name: str, broker: BrokerSettings, **learning: object) -> AggregatorSettings:
     """Settings of an aggregator whose rounds are quick and run only when the test says so."""
     quick = {"enabled": False, "steps": 20, "deadline_s": 10.0, "learning_rate": 3e-3, **learning}
-    return AggregatorSettings.model_validate({"name": name, "broker": broker, "learning": quick})
+    return AggregatorSettings.model_validate(
+        {"name": name, "broker": broker, "learning": quick, "rollout": {"staged": False}}
+    )
+
+
+class Held:
+    """An app that counts its training and waits with each until it is let go."""
+
+    def __init__(self, app: ClientCall) -> None:
+        self._app = app
+        self.asked = threading.Event()
+        self.let_go = threading.Event()
+        self.trained = 0
+
+    def __call__(self, message: Message, context: Context) -> Message:
+        if message.metadata.message_type == "train":
+            self.trained += 1
+            self.asked.set()
+            assert self.let_go.wait(30)
+        return self._app(message, context)
 
 
 class SmallGateway:
@@ -87,7 +108,7 @@ class SmallGateway:
         self._site = site
         if not (folder / "builtin").exists():
             first.save(folder / "builtin")
-        self.shelf = ReleaseShelf(folder / "shelf", keys, builtin=folder / "builtin")
+        self.shelf = ReleaseShelf(folder / "shelf", keys, builtin=folder / "builtin", personal=PersonalShelf(folder))
         self.shelf.open()
         settings = GatewaySettings(site=site, gateway=name, broker=broker)
         heard = Session(session(sum(name.encode()), 12), LAYOUT)

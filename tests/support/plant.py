@@ -175,7 +175,7 @@ password_file = "{site}/password"
     for gateway in gateways:
         bundle = plant.enroll(gateway)
         add_settings(bundle / "gateway.toml", gateway_settings)
-    plant.enroll("sensors", "--as", "sensors", *(("--gateway", gateways[0]) if len(gateways) == 1 else ()))
+    plant.enroll("sensors", "--as", "sensors", "--gateway", gateways[0])
     try:
         plant.start("broker", "aggregator", "broker", "--settings", str(plant.settings))
         wait_for_port(port)

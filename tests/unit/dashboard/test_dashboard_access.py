@@ -2,7 +2,7 @@
 
 import pytest
 
-from dashboard.access import GUESSES, MAX_SESSIONS, Door, create_token
+from dashboard.access import GUESSES, MAX_SESSIONS, Door, Sessions, create_token
 from schemas.errors import SecretMissing
 
 
@@ -21,7 +21,8 @@ def clock():
 @pytest.fixture
 def door(tmp_path, clock):
     create_token(tmp_path / "token")
-    return Door(tmp_path / "token", role="technician", session_s=3600.0, now_s=clock)
+    sessions = Sessions(session_s=3600.0, idle_s=900.0, now_s=clock)
+    return Door(tmp_path / "token", sessions, role="technician", now_s=clock)
 
 
 def test_only_the_token_opens(door, tmp_path):
@@ -62,12 +63,23 @@ def test_after_ten_wrong_tokens_even_the_right_one_waits(door, clock, tmp_path):
     assert door.accepts(token)
 
 
-def test_session_is_recognised_until_its_time_is_over(door, clock):
+def test_session_is_recognised_until_its_time_is_over_however_busy_it_was(door, clock):
     visitor, word = door.admit("  A.   Schmidt ")
     assert (visitor.name, visitor.role) == ("A. Schmidt", "technician")
-    assert door.recognise(word) == visitor
-    clock.now_s += 3601
+    for _ in range(4):
+        clock.now_s += 890
+        assert door.recognise(word) == visitor
+    clock.now_s += 40
     assert door.recognise(word) is None
+
+
+def test_idle_session_is_over_even_if_its_page_refreshed_itself(door, clock):
+    _, word = door.admit("A. Schmidt")
+    for _ in range(8):
+        clock.now_s += 100
+        assert door.recognise(word, touch=False) is not None
+    clock.now_s += 100
+    assert door.recognise(word, touch=False) is None
 
 
 def test_unknown_word_is_nobody(door):

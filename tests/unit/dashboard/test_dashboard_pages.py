@@ -34,12 +34,6 @@ def machine_script() -> None:
     show_machine()
 
 
-def federation_script() -> None:
-    from dashboard.pages.federation import show_federation
-
-    show_federation()
-
-
 def run(script: Any, **query: str) -> AppTest:
     page = AppTest.from_function(script, default_timeout=30)
     for name, value in query.items():
@@ -54,6 +48,7 @@ def said(page: AppTest) -> str:
     kinds = (page.title, page.header, page.subheader, page.markdown, page.caption, page.warning, page.error, page.info)
     words = [element.value for kind in kinds for element in kind]
     words += [button.label for button in page.button]
+    words += [element.proto.body for element in page.get("html")]
     return "\n".join(str(word) for word in words).replace("\\", "")
 
 
@@ -119,7 +114,7 @@ def test_strip_counts_levels_gateways_and_the_last_round(board):
 
 def test_filter_leaves_what_needs_attention(board):
     page = run(overview_script)
-    page.segmented_control(key="overview_filter").set_value("Needs attention").run()
+    page.segmented_control(key="overview_filter").set_value("attention").run()
     assert [row["machine"] for row in rows(page)] == ["pump-07", "fan-03", "mixer-04", "conveyor-11"]
 
 
@@ -196,6 +191,14 @@ def test_stale_plant_is_never_shown_as_live(tmp_path, plant_copy):
     assert not any(row["word"] == "Normal" for row in rows(page))
 
 
+def test_overview_says_what_is_not_watched_and_what_happened_in_the_last_shift(board):
+    words = said(run(overview_script))
+    assert 'silent: <a href="machine?machine=conveyor-11">Conveyor drive 11</a>' in words
+    assert 'learning what is healthy: <a href="machine?machine=compressor-02">' in words
+    assert '<a href="machine?machine=pump-07">Cooling water pump 7</a> case opened: danger' in words
+    assert ">Exhaust fan 3</a> acknowledged" not in words  # that was a day ago
+
+
 def test_machine_page_gives_verdict_with_evidence_for_and_against(board):
     words = said(run(machine_script, machine="pump-07"))
     assert "Cooling water pump 7" in words
@@ -204,7 +207,7 @@ def test_machine_page_gives_verdict_with_evidence_for_and_against(board):
     assert "4 of 4 outer race lines stand out" in words
     assert "**Speaks against it**" in words
     assert "velocity is still in zone A" in words
-    assert "34% envelope up, 79 to 100 Hz" in words
+    assert '34% <a href="point?point=pump-07%2Fdrive-end&amp;look=envelope:58-121">envelope up, 79 to' in words
     assert "against its limit 0.550" in words
     assert "nobody has acknowledged it" in words
     assert "Snapshot taken 0 s ago" in words
@@ -214,7 +217,9 @@ def test_machine_with_a_trend_says_how_long_it_may_last_and_from_what(board):
     words = said(run(machine_script, machine="pump-07"))
     assert f"**May last 3 to 11 days, about 6**: {PUMP_LIFE_BASIS}" in words
     assert "Read at drive-end; meant to hold in four of five cases" in words
-    assert "may last 3 to 11 days, about 6" in rows(run(overview_script))[0]["details"]
+    assert "**Plan the repair before 2026-09-24 " in words
+    assert "Criticality 5 of 5: a failure stops what depends on it" in words
+    assert rows(run(overview_script))[0]["life"] == "may last 3 to 11 days, about 6"
 
 
 def test_machine_without_a_trend_says_why_no_remaining_life_is_given(board):
@@ -222,7 +227,7 @@ def test_machine_without_a_trend_says_why_no_remaining_life_is_given(board):
     assert f"How long it may last cannot be said: {NO_LIFE}" in [c.value.replace("\\", "") for c in page.caption]
     assert "May last" not in said(page)
     mill = next(row for row in rows(run(overview_script)) if row["machine"] == "mill-01")
-    assert mill["details"] == []
+    assert (mill["details"], mill["life"]) == ([], "")
 
 
 @pytest.mark.parametrize("machine_name", ["compressor-02", "conveyor-11", "mixer-04"])
@@ -238,7 +243,7 @@ def test_kinds_of_contribution_and_sensor_troubles_are_said_in_words(board, engi
             sa.update(alarm).where(alarm.c.machine == "pump-07").values(detail={**detail, "contributions": [broad]})
         )
         connection.execute(sa.update(point).where(point.c.machine == "mill-01").values(quality="wrong_gain"))
-    assert "40% level of a broad band up, 640 to 2560 Hz, axis 2" in said(run(machine_script, machine="pump-07"))
+    assert ">level of a broad band up, 640 to 2560 Hz</a>, axis 2" in said(run(machine_script, machine="pump-07"))
     mill = run(machine_script, machine="mill-01")
     assert "check its sensitivity and unit" in said(mill)
     assert mill.dataframe[0].value["State"][0].startswith("◆ S sensor reads too much or too little")
@@ -254,7 +259,8 @@ def test_spectra_have_cursors_with_slip_and_the_suspected_family_shown(board):
     assert not shown["BPFI"]["shown"]
     assert shown["1x"]["tolerance"] == 0.0
     assert envelope["shaft_hz"] == pytest.approx(1480 / 60)
-    assert envelope["y_label"] == "amplitude in g"
+    assert envelope["y_label"] == "amplitude in gE"
+    assert found["Spectrum, healthy in grey"]["units"] == ["g", "mm/s RMS"]
 
 
 def test_trends_have_units_limits_zones_and_gaps(board):
@@ -264,7 +270,8 @@ def test_trends_have_units_limits_zones_and_gaps(board):
     assert [band["label"] for band in velocity["bands"]] == ["A", "B", "C", "D"]
     assert [line["role"] for line in found["Anomaly score"]["lines"]] == ["main", "limit"]
     assert len(velocity["gaps"]) == 1
-    assert [mark["label"] for mark in velocity["marks"]] == ["case 1"]
+    assert [mark["label"] for mark in velocity["marks"]] == ["case 1", "model 4"]
+    assert {data["group"] for title, data in found.items() if data["kind"] == "trend"} == {"trend:pump-07/drive-end:7d"}
 
 
 def test_machine_without_nameplate_says_why_there_are_no_zones(board, engine):
@@ -350,25 +357,6 @@ def test_acknowledging_writes_the_case_and_the_note_of_the_person(board, engine)
         connection.execute(sa.update(request).values(state="done", answer="acknowledged", answered_at_us=NOW_US))
     page.run()
     assert "acknowledge by A. Schmidt: done at" in said(page)
-
-
-def test_federation_page_says_who_took_part_and_what_left(board):
-    page = run(federation_script)
-    words = said(page)
-    assert "The last round did not count: 1 of 3 answered, 2 needed" in words
-    assert "5.5 MB in 78 messages on 3 days" in words
-    assert "No formal privacy guarantee" in words
-    members = page.dataframe[1].value
-    assert members["Verdict"].to_list()[2] == "rejected: it held values that are no numbers"
-    assert page.dataframe[2].value["Runs on"][0] == "gw-a, gw-b"
-
-
-def test_federation_page_of_a_plant_that_learns_alone(tmp_path):
-    create_tables(tmp_path / "site.db").dispose()
-    installed(tmp_path, tmp_path / "site.db")
-    words = said(run(federation_script))
-    assert "No round yet" in words
-    assert "Nothing has left this plant" in words
 
 
 def test_page_that_was_not_started_by_the_command_says_so():

@@ -13,7 +13,7 @@ from aggregator.database import alembic_config
 from dashboard.condition import Staleness, in_order, judge
 from dashboard.database import VERSIONS_READ, SiteReader
 from dashboard.errors import DatabaseUnavailable
-from dashboard.queries.federation import read_federation
+from dashboard.queries.federation import read_federation, read_ledger
 from dashboard.queries.machine import (
     BUCKETS,
     QUANTITIES,
@@ -197,10 +197,10 @@ def test_newer_data_than_a_snapshot_is_counted(connection):
 
 def test_federation_has_rounds_members_releases_and_the_ledger(connection):
     found = read_federation(connection)
-    assert [entry.round_id for entry in found.rounds] == [3, 2, 1]
+    assert [entry.row.round_id for entry in found.rounds] == [3, 2, 1]
     assert [u.reason for u in found.updates if not u.accepted] == ["not_finite"]
     assert found.releases[0].size_bytes == 84_000
-    assert {row.topic for row in found.ledger} == {"member", "reply"}
+    assert {row.topic for row in read_ledger(connection)} == {"member", "reply"}
 
 
 def test_diagnosis_that_cannot_be_read_is_none_at_all():

@@ -21,11 +21,21 @@ def load(tmp_path: Path, text: str) -> DashboardSettings:
     return load_settings(DashboardSettings, path, {})
 
 
-def test_without_a_word_it_listens_on_the_loopback_and_wants_the_token(tmp_path):
+def test_without_a_word_it_listens_on_the_loopback_and_wants_people_with_names(tmp_path):
     settings = load(tmp_path, "")
     assert settings.host == "127.0.0.1"
+    assert settings.access.by == "people"
     assert not settings.access.allow_without_token
-    assert settings.access.token_role == "technician"
+
+
+def test_provider_without_its_settings_is_refused(tmp_path):
+    with pytest.raises(SettingsError, match=r"\[access.oidc\]"):
+        load(tmp_path, '[access]\nby = "oidc"')
+
+
+def test_letting_everybody_in_beside_people_is_refused(tmp_path):
+    with pytest.raises(SettingsError, match=r"goes with access\.by"):
+        load(tmp_path, "[access]\nallow_without_token = true")
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "192.168.1.4", "::", "plant-server"])
@@ -37,7 +47,10 @@ def test_host_beyond_the_loopback_is_refused_until_somebody_says_so(tmp_path, ho
 
 def test_no_token_beyond_the_loopback_is_refused_whatever_somebody_says(tmp_path):
     with pytest.raises(SettingsError, match="lets everybody in"):
-        load(tmp_path, 'host = "0.0.0.0"\nallow_beyond_loopback = true\n[access]\nallow_without_token = true')
+        load(
+            tmp_path,
+            'host = "0.0.0.0"\nallow_beyond_loopback = true\n[access]\nby = "token"\nallow_without_token = true',
+        )
 
 
 def test_typo_is_refused_by_name(tmp_path):
@@ -67,10 +80,24 @@ def test_check_settings_shows_them_and_makes_nothing(tmp_path, capsys):
     assert [found.name for found in tmp_path.iterdir()] == ["dashboard.toml"]
 
 
+def test_each_start_without_people_says_another_link_for_the_first_administrator(tmp_path, capsys, monkeypatch):
+    path = tmp_path / "dashboard.toml"
+    path.write_text(f'database_url = "{URL}"\nport = {free_port()}\n')
+    monkeypatch.setattr("dashboard.command.serve", lambda board: None)
+    monkeypatch.setattr("dashboard.command.start_logging", lambda level: None)
+    links = []
+    for _ in range(2):
+        assert main(["run", "--settings", str(path)]) == 0
+        links.append(next(line for line in capsys.readouterr().out.splitlines() if "?first=" in line))
+    assert links[0] != links[1]
+    assert len(links[0].partition("?first=")[2]) >= 32
+    assert not (tmp_path / "access.token").exists()
+
+
 def test_first_start_makes_keys_for_the_owner_alone_and_says_the_link(tmp_path, capsys, monkeypatch):
     path = tmp_path / "dashboard.toml"
     port = free_port()
-    path.write_text(f'database_url = "{URL}"\nport = {port}\n')
+    path.write_text(f'database_url = "{URL}"\nport = {port}\n[access]\nby = "token"\n')
     monkeypatch.setattr("dashboard.command.serve", lambda settings: None)
     monkeypatch.setattr("dashboard.command.start_logging", lambda level: None)
     assert main(["run", "--settings", str(path)]) == 0

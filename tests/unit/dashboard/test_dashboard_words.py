@@ -93,9 +93,9 @@ def test_bytes(count, said):
 
 
 def test_time_is_in_the_viewers_zone_and_says_so_if_that_is_not_known():
-    assert words.moment(0, "Europe/Berlin") == "1970-01-01 01:00:00"
-    assert words.moment(0, None) == "1970-01-01 00:00 UTC"
-    assert words.moment(0, "No/Such") == "1970-01-01 00:00 UTC"
+    assert words.moment(0, "Europe/Berlin") == "1970-01-01 01:00:00 CET"
+    assert words.moment(0, None) == "1970-01-01 00:00:00 UTC"
+    assert words.moment(0, "No/Such") == "1970-01-01 00:00:00 UTC"
 
 
 @given(st.text(max_size=60))

@@ -131,7 +131,7 @@ def test_another_release_gives_each_of_two_groups_of_one_speed_its_own_limit_aga
     states = commissioned(mixed, [Told()] * 20)
     before = [state.limit.score for state in states.states]
     assert before[0] != pytest.approx(before[1])
-    states.recalibrate(mixed, [Told()] * 20, PRIOR, LAYOUT)
+    states.recalibrate(states.limits_by(mixed, [Told()] * 20, PRIOR, LAYOUT))
     assert [state.limit.score for state in states.states] == pytest.approx(before)
 
 
