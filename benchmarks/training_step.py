@@ -176,31 +176,19 @@ def _serve(side: Side, task: Task, end: Connection) -> None:
 
 
 def _graph_side(task: Task) -> tuple[Callable[[], object], Callable[[], Array]]:
-    """The graph with its buffers bound once: what a step gives lies where the next one takes it."""
-    from onnxruntime import OrtValue
+    """The graph as a gateway runs it."""
+    from gateway_agent.model_slot import BoundGraph
 
-    from aggregator.foundry.verification import open_session
-
-    session = open_session(task.graph)
+    graph = BoundGraph(task.graph, "train_step.onnx")
     fixed, carried = _feed(task)
-    outputs = [output.name for output in session.get_outputs()]
-    loss = np.zeros((), np.float32)
-    here, there = ([value.copy() for value in carried.values()] for _ in range(2))
-    bindings = []
-    for taken, given in ((here, there), (there, here)):
-        binding = session.io_binding()
-        for name, value in (fixed | dict(zip(carried, taken, strict=True))).items():
-            binding.bind_ortvalue_input(name, OrtValue.ortvalue_from_numpy(value))
-        for name, value in zip(outputs, [*given, loss], strict=True):
-            binding.bind_ortvalue_output(name, OrtValue.ortvalue_from_numpy(value))
-        bindings.append(binding)
+    feed = fixed | carried
 
     def step() -> float:
-        session.run_with_iobinding(bindings[0])
-        bindings.reverse()
-        return float(loss)
+        results = graph.run(feed)
+        feed.update(zip(carried, (results[name] for name in graph.outputs), strict=False))
+        return float(results[graph.outputs[-1]])
 
-    return step, lambda: there[0]
+    return step, lambda: feed["theta"]
 
 
 def _plain_side(task: Task) -> tuple[Callable[[], object], Callable[[], Array]]:

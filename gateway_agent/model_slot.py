@@ -42,6 +42,47 @@ SCORE_INPUTS, SCORE_OUTPUTS = {"x", "theta"}, ["score", "reconstruction"]
 Rows = NDArray[np.float32]
 
 
+class BoundGraph:
+    """A graph that is run over and over on what it has given: its results lie where the next run takes them.
+
+    Measured for 18,704 parameters and batches of 32, beside `run`, which makes new arrays each time: 128 against 147
+    microseconds a step.
+
+    Attributes:
+        outputs: Names of what it gives, in its order.
+    """
+
+    def __init__(self, model: bytes, name: str) -> None:
+        session = _open_session(model, name, keep_memory=True)
+        self.outputs = tuple(each.name for each in session.get_outputs())
+        self._turns = [_Turn(session), _Turn(session)]
+
+    def run(self, feed: Mapping[str, Rows]) -> dict[str, Rows]:
+        """Inputs by name to outputs by name, which hold until the run after the next."""
+        self._turns.reverse()
+        return self._turns[0].run(feed)
+
+
+class _Turn:
+    """One of two sets of results."""
+
+    def __init__(self, session: Any) -> None:
+        self._session = session
+        self._binding = session.io_binding()
+        self._bound: dict[str, Rows] = {}
+        self._results: dict[str, Rows] = {each.name: np.zeros(each.shape, np.float32) for each in session.get_outputs()}
+        for name, result in self._results.items():
+            self._binding.bind_ortvalue_output(name, ort.OrtValue.ortvalue_from_numpy(result))
+
+    def run(self, feed: Mapping[str, Rows]) -> dict[str, Rows]:
+        for name, value in feed.items():
+            if self._bound.get(name) is not value:
+                self._binding.bind_cpu_input(name, value)
+                self._bound[name] = value  # the runtime reads its memory, and does not keep it alive
+        self._session.run_with_iobinding(self._binding)
+        return self._results
+
+
 class TrainStep:
     """One step of learning, as the graph of a release, and what of the release it needs beside it.
 
@@ -52,15 +93,15 @@ class TrainStep:
     """
 
     def __init__(self, model: bytes, graph: TrainingGraph, levels: ParameterLevels, teacher: Rows, score: Any) -> None:
-        self._session = _open_session(model, TRAIN_STEP)
+        self._bound = BoundGraph(model, TRAIN_STEP)
         self._score = score
         self.graph = graph
         self.levels = levels
         self.teacher = teacher
 
     def __call__(self, feed: Mapping[str, Rows]) -> dict[str, Rows]:
-        """Run the graph once: inputs by name to outputs by name."""
-        return dict(zip(self.graph.outputs, self._session.run(self.graph.outputs, feed), strict=True))
+        """Run the graph once: inputs by name to outputs by name, which hold until the call after the next."""
+        return self._bound.run(feed)
 
     def score(self, theta: Rows, rows: Rows) -> Rows:
         """Scores, shape (n,), that parameters (P,) give rows (n, F)."""
@@ -295,11 +336,13 @@ def _check_golden(release: Release, session: Any, theta: Rows) -> None:
         )
 
 
-def _open_session(model: bytes, name: str) -> Any:
+def _open_session(model: bytes, name: str, *, keep_memory: bool = False) -> Any:
     options = ort.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1
     options.enable_mem_pattern = False
-    options.enable_cpu_mem_arena = False
+    options.enable_cpu_mem_arena = (
+        keep_memory  # without, a step of a convolution of 47,802 parameters takes twice as long
+    )
     options.log_severity_level = 4  # what it would print, it also raises
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     try:

@@ -45,7 +45,7 @@ class Step(Protocol):
     teacher: Rows
 
     def __call__(self, feed: Mapping[str, Rows]) -> dict[str, Rows]:
-        """Run the graph once: inputs by name to outputs by name."""
+        """Run the graph once: inputs by name to outputs by name, which hold until the call after the next."""
 
     def score(self, theta: Rows, rows: Rows) -> Rows:
         """Scores, shape (n,), that parameters (P,) give rows (n, F)."""
@@ -174,6 +174,7 @@ def train(
         if not all(map(math.isfinite, told.values())):
             raise TrainingRefused(f"training diverged: {', '.join(f'{name} is {n}' for name, n in told.items())}")
         feed |= {into: results[output] for output, into in graph.next_values.items()}
+    feed |= {into: feed[into].copy() for into in graph.next_values.values()}
     learnt_theta = feed[graph.input("parameters").name]
     loss_before = _loss(start, learnt, held_back, step, first_feed(step, start, own, chosen))
     loss_after = _loss(learnt_theta, learnt, held_back, step, feed)

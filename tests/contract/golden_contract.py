@@ -20,7 +20,7 @@ from schemas.capture import Capture, CaptureFlag, decode_capture, encode_capture
 from schemas.container import array_blob, pack, unpack
 from schemas.flower_codec import dump_message, load_message, take_identity
 from schemas.fragments import Fragment, decode_fragment, encode_fragment
-from schemas.release import FileEntry, Manifest
+from schemas.release import FileEntry, Manifest, manifest_text
 from schemas.signing import AllowedKey, KeyRing, Signer
 
 FOLDER = Path(__file__).parent / "golden"
@@ -193,9 +193,7 @@ GOLDEN: tuple[Golden, ...] = (
     Golden("sealed.v1.bin", m.encode(GAP), lambda b: KEY.seal(TOPIC, b), lambda s: RING.open(TOPIC, s, role="gateway")),
     Golden("flower_message.v1.bin", FLOWER, dump_message, load_message),
     Golden("flower_error.v1.bin", FLOWER_ERROR, dump_message, load_message),
-    Golden(
-        "manifest.v1.json", MANIFEST, lambda one: one.model_dump_json(indent=1).encode(), Manifest.model_validate_json
-    ),
+    Golden("manifest.v1.json", MANIFEST, manifest_text, Manifest.model_validate_json),
 )
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from gateway_agent.errors import StoreError
@@ -27,6 +27,7 @@ def log(tmp_path: Path) -> Iterator[SegmentLog]:
     log.close()
 
 
+@settings(deadline=None)
 @given(st.lists(st.lists(st.binary(max_size=60), max_size=4), max_size=10))
 def test_every_entry_is_read_back_now_and_after_a_restart(batches: list[list[bytes]]) -> None:
     import tempfile
