@@ -26,6 +26,9 @@ class LearningSettings(Settings):
     steps: int = Field(default=60, ge=1, le=10_000, description="Training steps a member does in a round.")
     learning_rate: float = Field(default=1e-3, gt=0.0, le=0.1)
     proximal: float = Field(default=0.01, ge=0.0, le=10.0, description="Pull back to the release's parameters.")
+    rule_settings: dict[str, float] = Field(
+        default={}, max_length=32, description="Of the release's learning rule, such as pull or sigma; it has defaults."
+    )
     max_staleness: int = Field(
         default=4, ge=0, le=40, description="An update learnt on a release so many versions back still counts, less."
     )

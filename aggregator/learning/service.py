@@ -366,6 +366,7 @@ class Learning:
             steps=settings.steps,
             learning_rate=settings.learning_rate,
             proximal=settings.proximal,
+            settings=settings.rule_settings,
             rule=self._rule,
             limits=self._rules().limits,
             part=partial(keep, levels=levels),

@@ -45,6 +45,7 @@ class Plan:
         steps: Training steps of each member.
         learning_rate: Step size of Adam.
         proximal: Weight of the pull to the base.
+        settings: Further settings of the training graph, by name; the release has defaults.
         seed: The round's number is added to it.
         rule: How updates are merged.
         limits: What one update may be.
@@ -57,6 +58,7 @@ class Plan:
     steps: int = 60
     learning_rate: float = 1e-3
     proximal: float = 0.01
+    settings: Mapping[str, float] = field(default_factory=dict)
     seed: int = 0
     rule: Rule = "auto"
     limits: Limits = field(default_factory=Limits)
@@ -299,6 +301,7 @@ class MergeStrategy(Strategy):
             steps=plan.steps,
             learning_rate=plan.learning_rate,
             proximal=plan.proximal,
+            settings=plan.settings,
             seed=plan.seed + self._round_number,
         )
 

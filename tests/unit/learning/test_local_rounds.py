@@ -136,3 +136,11 @@ def test_what_is_not_merged_at_this_level_stays_as_it_was_whatever_members_send(
     assert result.void == ""
     np.testing.assert_array_equal(theta[own], FIRST.parameters()[own])
     assert not np.array_equal(theta[~own], FIRST.parameters()[~own])
+
+
+def test_settings_of_the_rule_reach_the_members_and_one_it_has_not_is_refused_by_name() -> None:
+    plan = dataclasses.replace(PLAN, settings={"pull_of_the_moon": 0.5})
+    _, (result,) = run_local_rounds(members(1), FIRST.parameters(), plan, rounds=1)
+    (rejection,) = result.rejected
+    assert rejection.reason == "refused"
+    assert "pull_of_the_moon" in rejection.text
