@@ -100,6 +100,7 @@ def mosquitto_settings(server: BrokerServerSettings, files: ServerFiles, *, owne
         "use_identity_as_username true",
         f"acl_file {files.access}",
         f"max_connections {server.max_connections}",
+        "set_tcp_nodelay true",
         f"max_inflight_messages {IN_FLIGHT}",
         f"max_queued_messages {server.max_queued_messages}",
         f"max_queued_bytes {server.max_queued_bytes}",

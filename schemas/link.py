@@ -8,6 +8,7 @@ payload larger than the broker takes would make it reconnect for ever.
 import contextlib
 import logging
 import random
+import socket
 import threading
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -126,6 +127,11 @@ class LinkState:
             return self._state.wait_for(lambda: self._up and len(self._in_flight) < self._max_in_flight, timeout_s)
 
 
+def _send_at_once(_client: paho.Client, _: Any, sock: Any) -> None:
+    """Have no packet wait for the acknowledgement of the one before: 40 ms each time, several times a round."""
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+
+
 class _Client(paho.Client):
     """Paho ends its thread at a packet it cannot read and still says it is connected; this one connects again."""
 
@@ -206,6 +212,7 @@ class Link(LinkState):
         client.on_disconnect = self._disconnected
         client.on_message = self._received
         client.on_publish = self._published
+        client.on_socket_open = _send_at_once
         return client
 
     def start(self) -> None:

@@ -19,7 +19,7 @@ def test_mosquitto_lets_nobody_in_without_a_certificate_of_ours() -> None:
     for line in (
         "listener 8883 127.0.0.1", "allow_anonymous false", "require_certificate true",
         "use_identity_as_username true", "acl_file /f/acl", "crlfile /f/crl", "max_inflight_messages 1000",
-        "max_queued_messages 100000", "persistence true", "user somebody",
+        "max_queued_messages 100000", "persistence true", "user somebody", "set_tcp_nodelay true",
     ):  # fmt: skip
         assert line in lines
 
