@@ -132,8 +132,10 @@ def _of_records(status: GatewayStatus) -> list[Problem]:
     unknown = status.dead_letters.get("unknown_machine", 0)
     if unknown:
         text = tr("{count} captures of machines that are not in its settings", count=unknown)
-        step = tr("add a [[machines]] table to gateway.toml; `gateway-agent dead-letters` names them and takes them in "
-                  "afterwards")  # fmt: skip
+        step = tr(
+            "add a `[[machines]]` table to gateway.toml; `gateway-agent dead-letters` names them and takes them in "
+            "afterwards"
+        )
         found.append(Problem("watch", text, step))
     others = sum(status.dead_letters.values()) - unknown
     if others:

@@ -75,9 +75,7 @@ def came_late(entry: RoundEntry, found: Federation) -> tuple[str, ...]:
 def rejected(entry: RoundEntry, found: Federation) -> tuple[UpdateRecord, ...]:
     """What came in time and does not count."""
     return tuple(
-        update
-        for update in found.of_round(entry.row.round_id)
-        if not update.accepted and update.reason not in {"late", "no_reply"}
+        update for update in found.of_round(entry.row.round_id) if update.reason not in {"", "late", "no_reply"}
     )
 
 

@@ -82,3 +82,15 @@ def rollout_state(state: str) -> str:
     return {
         "offered": tr("offered"), "running": tr("runs it"), "refused": tr("refuses it"), "trying": tr("tries it"),
     }.get(state, state)  # fmt: skip
+
+
+def figure(name: str) -> str:
+    """Say what a figure of a release's history is."""
+    return {
+        "auroc": "AUROC", "auroc_in_use": tr("AUROC of the release in use"), "loss": tr("loss"),
+        "loss_in_use": tr("loss of the release in use"), "false_alarm_rate": tr("false alarm rate"),
+        "false_alarm_rate_in_use": tr("false alarm rate of the release in use"), "rows": tr("held-back captures"),
+        "judges": tr("gateways that judged"), "windows": tr("captures scored"),
+        "exceeding": tr("over their limit"), "exceeding_other": tr("over their limit by the other release"),
+        "score_errors": tr("not scored"),
+    }.get(name, name.replace("_", " "))  # fmt: skip

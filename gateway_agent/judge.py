@@ -111,6 +111,7 @@ class Judge:
         self._streams: dict[str, OrderedDict[int, StreamOrder]] = {}
         self._uncounted: OrderedDict[tuple[str, int], deque[int]] = OrderedDict()
         self._following: deque[PointMonitor] = deque()
+        self._own: dict[str, Model] = {}
         self.monitors: dict[str, PointMonitor] = {}
         self.shadow: Shadow | None = None
         self.model: Model = StatisticalFallback() if model is None else model
@@ -125,7 +126,7 @@ class Judge:
                 point, plate, self._orders.get(machine), self._settings.commissioning, self._settings.alarm
             )
             monitor.aside = self._aside
-            monitor.use_model(self.model)
+            monitor.use_model(self._model_of(machine))
             self.monitors[point] = monitor
         return monitor
 
@@ -160,8 +161,25 @@ class Judge:
             watched: The one before goes on beside it, without a say, so that the two can be compared.
         """
         before, self.model = self.model, model
+        self._own.clear()  # they were compared with the one before
         self.shadow = Shadow(before, model, self.monitors, uncalibrated=()) if watched else None
         self._following = deque(monitor for monitor in self.monitors.values() if monitor.model is not model)
+
+    def use_own(self, machine: str, model: Model | None) -> None:
+        """Have one machine's points go over to a model of its own, or back to everybody's; as in `change_model`."""
+        if model is None:
+            self._own.pop(machine, None)
+        else:
+            self._own[machine] = model
+        wanted = self._model_of(machine)
+        self._following.extend(
+            monitor
+            for monitor in self.monitors.values()
+            if machine_of(monitor.point) == machine and monitor.model is not wanted
+        )
+
+    def _model_of(self, machine: str) -> Model:
+        return self._own.get(machine, self.model)
 
     @property
     def following(self) -> int:
@@ -174,7 +192,7 @@ class Judge:
             monitor = self._following.popleft()
             if self.shadow is not None and self.shadow.model is monitor.model:
                 self.shadow.remember(monitor)
-            if monitor.use_model(self.model):
+            if monitor.use_model(self._model_of(machine_of(monitor.point))):
                 return
         if self.shadow is not None:
             self.shadow.calibrate_one()

@@ -1,11 +1,12 @@
-"""This file knows whether the fleet's model is any better for one machine than what that machine could learn alone.
+"""This file knows whether the fleet's model serves one machine better than what that machine could learn alone.
 
 Pure. The rival starts where the fleet started, learns from the machine's own healthy captures only, with as many
-steps, and both are judged on the captures that neither was shown (`acceptance`).
+steps, and both are judged on the captures that neither was shown (`acceptance`). The one that tells those better is
+the machine's model: chosen by its healthy captures alone, for nobody knows its faults (docs/proof/personalisation.md).
 """
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -21,9 +22,22 @@ PULL = 0.0  # to where it started: it is nobody's but its own
 SEED = 3
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Comparison:
+    """What came of comparing the two for one machine.
+
+    Attributes:
+        fit: In figures, for the site.
+        own: The machine's own model where that one serves it better; else None.
+    """
+
+    fit: MachineFit
+    own: LoadedModel | None
+
+
 def machine_fit(
     machine: str, points: Sequence[HealthyPoint], fleet: LoadedModel, start: LoadedModel, *, at_us: int
-) -> MachineFit | None:
+) -> Comparison | None:
     """Compare; None where too little is known of the machine, or the two are networks of different shape.
 
     Args:
@@ -46,8 +60,10 @@ def machine_fit(
         )  # fmt: skip
     except TrainingRefused:
         return None
-    ours, alone = judge(held, fleet), judge(held, replace(fleet, theta=start.theta + learnt.delta))
-    return MachineFit(
+    own = replace(fleet, theta=start.theta + learnt.delta)
+    ours, alone = judge(held, fleet), judge(held, own)
+    fit = MachineFit(
         machine=machine, release_version=fleet.version, steps=steps, rows=held.captures, auroc=ours.auroc,
         auroc_local=alone.auroc, loss=ours.loss, loss_local=alone.loss, at_us=at_us,
     )  # fmt: skip
+    return Comparison(fit, own if alone.loss < ours.loss else None)

@@ -152,7 +152,8 @@ class ReleaseTaker:
         found = machine_fit(machine, points, fleet, self._shelf.builtin_model(), at_us=self._wall_us())
         known.pop(machine, None)
         if found is not None:
-            known[machine] = found
+            known[machine] = found.fit
+            self._do(lambda judge, _batch: _choose(judge, machine, found.own, fleet))
             while len(known) > MOST_FITS:
                 del known[min(known, key=lambda name: known[name].at_us)]
         self.fits = known
@@ -188,3 +189,10 @@ class ReleaseTaker:
         if candidate is None or candidate.version > judge.model.version:
             judge.try_beside(candidate)
         self._tell()
+
+
+def _choose(judge: Judge, machine: str, own: LoadedModel | None, fleet: LoadedModel) -> None:
+    if judge.model is fleet:  # else another release has come meanwhile, and the two are compared anew
+        judge.use_own(machine, own)
+        event(log, logging.INFO, "model_chosen", machine=machine, version=fleet.version,
+              model="fleet" if own is None else "own")  # fmt: skip

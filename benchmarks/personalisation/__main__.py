@@ -22,6 +22,7 @@ CONDITION_HEADINGS = (
     "| window | windows learnt, tested | federated | central | central less federated, worst seed | untrained "
     "| unseen, mean | unseen, worst of six, worst seed | the same, learnt centrally |"
 )
+NOT_HERE = "NOT MEASURED: the folder holds none of the recordings this table is about."
 PARTS = ("methods", "conditions", "skew")
 
 
@@ -55,6 +56,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _methods(folder: Path, seeds: int) -> list[str]:
     machines = read_machines(folder)
+    if not machines:
+        return [NOT_HERE, ""]
     lines = []
     for inputs in comparison.TITLES:
         lines += comparison.report(machines, inputs, comparison.compare(machines, inputs, seeds, tell=_tell))
@@ -69,6 +72,8 @@ def _conditions(folder: Path, seeds: int) -> list[str]:
     ]  # fmt: skip
     for window_s in WINDOWS_S:
         machines = read_machines(folder, [conditions.DATASET], window_s=window_s)
+        if not machines:
+            return [NOT_HERE, ""]
         found = [conditions.learn_conditions(machines, seed) for seed in range(seeds)]
         federated, central, untrained = (
             sum(getattr(one, what) for one in found) / seeds for what in ("federated", "central", "untrained")
@@ -92,6 +97,8 @@ def _skew(folder: Path, seeds: int) -> list[str]:
         "|---" * (len(SKEWS) + 1) + "|",
     ]  # fmt: skip
     found = [skew.accuracies(folder, one, seeds, list(skew.WAYS)) for one in SKEWS]
+    if not found[0][skew.CENTRAL]:
+        return [NOT_HERE, ""]
     for way in skew.WAYS:
         cells = [f"{sum(each[way]) / seeds:.4f} ({min(each[way]):.4f} to {max(each[way]):.4f})" for each in found]
         lines.append(f"| {way} | {' | '.join(cells)} |")

@@ -12,7 +12,8 @@ from benchmarks.personalisation.methods import METHODS, Method
 from benchmarks.robust_rules.federation import area
 
 COURSE = Course(rounds=20, steps=40, learning_rate=2e-3)  # what `aggregator fit` does
-ALONE, NOW, BEST = "local only", "product", "fleet or own"
+ALONE, MERGED = "local only", "product"
+DEFAULT = "fleet or own"  # what gateways do when nobody sets anything
 MOST_BELOW = 0.01
 TITLES: Mapping[Inputs, str] = {
     "own": "Rows less each point's own baseline (FedBN-style local standardisation, as the product)",

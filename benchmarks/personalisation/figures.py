@@ -11,10 +11,10 @@ from typing import Literal
 
 from benchmarks.figures import Figure
 from benchmarks.personalisation.clients import read_machines
-from benchmarks.personalisation.comparison import ALONE, BEST, COURSE, NOW, compare
+from benchmarks.personalisation.comparison import ALONE, COURSE, DEFAULT, MERGED, compare
 from benchmarks.personalisation.conditions import DATASET, WINDOW_S, Conditions, learn_conditions
 from benchmarks.personalisation.methods import METHODS
-from benchmarks.personalisation.skew import CENTRAL, PLAIN, SKEW_COURSE, TELLING, Skew, accuracies
+from benchmarks.personalisation.skew import CENTRAL, PLAIN, PROX, SKEW_COURSE, Skew, accuracies
 
 SEEDS = 3
 FOLDER = "UNDERTONE_RECORDINGS"
@@ -39,6 +39,7 @@ class Promise:
 
 NO_FOLDER = f"no recordings; name their folder in {FOLDER}"
 
+OTHER_FOLDER = f"the folder in {FOLDER} holds none of the recordings this figure is about"
 NO_FOUNDRY = "the extra foundry (jax, onnx) is not installed: pip install -e '.[foundry]'"
 
 
@@ -54,6 +55,8 @@ def conditions_auroc_lost() -> Figure:
     if folder is None:
         return promise.not_measured(NO_FOLDER)
     found = _conditions(folder)
+    if not found:
+        return promise.not_measured(OTHER_FOLDER)
     ours, other = mean(one.federated for one in found), mean(one.central for one in found)
     note = (
         f"6 conditions, {COURSE.rounds} rounds of {COURSE.steps} steps, windows of {WINDOW_S} s, one repeat a seed; "
@@ -68,6 +71,8 @@ def unseen_condition_auroc() -> Figure:
     if folder is None:
         return promise.not_measured(NO_FOLDER)
     found = _conditions(folder)
+    if not found:
+        return promise.not_measured(OTHER_FOLDER)
     worst, central = [min(one.unseen) for one in found], mean(min(one.unseen_central) for one in found)
     every = mean(each for one in found for each in one.unseen)
     note = f"each of 6 conditions left out in turn, the worst of six, one repeat a seed; mean of all {every:.4f}"
@@ -81,31 +86,35 @@ def label_skew_accuracy_lost() -> Figure:
         return promise.not_measured(NO_FOLDER)
     if importlib.util.find_spec("jax") is None:
         return promise.not_measured(NO_FOUNDRY)
-    found = accuracies(folder, Skew(), SEEDS, [CENTRAL, PLAIN, TELLING])
-    lost = [together - apart for together, apart in zip(found[CENTRAL], found[TELLING], strict=True)]
+    found = accuracies(folder, Skew(), SEEDS, [CENTRAL, PLAIN, PROX])
+    if not found[CENTRAL]:
+        return promise.not_measured(OTHER_FOLDER)
+    lost = [together - apart for together, apart in zip(found[CENTRAL], found[PROX], strict=True)]
     note = (
-        f"each of 4 loads held out in turn, {SKEW_COURSE.rounds} rounds, one repeat a draw of clients; accuracy "
-        f"{mean(found[TELLING]):.4f}, central {mean(found[CENTRAL]):.4f}, "
-        f"FedAvg that is told nothing {mean(found[PLAIN]):.4f}"
+        f"FedProx, each of 4 loads held out in turn, {SKEW_COURSE.rounds} rounds, one repeat a draw of clients; "
+        f"accuracy {mean(found[PROX]):.4f}, central {mean(found[CENTRAL]):.4f}, FedAvg {mean(found[PLAIN]):.4f}"
     )
-    return promise.kept(lost, mean(found[TELLING]), mean(found[CENTRAL]), note)
+    return promise.kept(lost, mean(found[PROX]), mean(found[CENTRAL]), note)
 
 
 def auroc_below_local_only() -> Figure:
-    """How far the worst-off of all recorded machines falls below what it learns alone."""
+    """How far the worst-off of all recorded machines falls below what it learns alone, with the product's default."""
     promise, folder = Promise("auroc_below_local_only", 0.01, "below"), folder_of_recordings()
     if folder is None:
         return promise.not_measured(NO_FOLDER)
-    methods = {name: METHODS[name] for name in (ALONE, NOW, BEST)}
-    results = compare(read_machines(folder), "own", SEEDS, methods)
-    alone, now, best = (results[name] for name in (ALONE, NOW, BEST))
+    methods = {name: METHODS[name] for name in (ALONE, DEFAULT, MERGED)}
+    machines = read_machines(folder)
+    if not machines:
+        return promise.not_measured(OTHER_FOLDER)
+    results = compare(machines, "own", SEEDS, methods)
+    alone, default, merged = (results[name] for name in (ALONE, DEFAULT, MERGED))
     note = (
-        f"{best.auroc.shape[1]} clients, {BEST}, one repeat a seed; mean AUROC {best.auroc.mean():.4f}, alone "
-        f"{alone.auroc.mean():.4f}; with the merged model for everybody {now.auroc.mean():.4f}, and the worst-off "
-        f"falls by {now.below(alone).max():.3f}"
+        f"the network's AUROC on {default.auroc.shape[1]} clients, one repeat a seed; mean {default.auroc.mean():.4f}, "
+        f"alone {alone.auroc.mean():.4f}; one merged model for all {merged.auroc.mean():.4f}, and its worst-off falls by "
+        f"{merged.worst_below(alone):.4f} at most"
     )
-    falls = [float(fall) for fall in (alone.auroc - best.auroc).max(axis=1)]
-    return promise.kept(falls, float(best.auroc.mean()), float(alone.auroc.mean()), note)
+    falls = [float(fall) for fall in (alone.auroc - default.auroc).max(axis=1)]
+    return promise.kept(falls, float(default.auroc.mean()), float(alone.auroc.mean()), note)
 
 
 FIGURES = (conditions_auroc_lost, unseen_condition_auroc, label_skew_accuracy_lost, auroc_below_local_only)
@@ -114,4 +123,4 @@ FIGURES = (conditions_auroc_lost, unseen_condition_auroc, label_skew_accuracy_lo
 @functools.cache
 def _conditions(folder: Path) -> list[Conditions]:
     machines = read_machines(folder, [DATASET], window_s=WINDOW_S)
-    return [learn_conditions(machines, seed) for seed in range(SEEDS)]
+    return [learn_conditions(machines, seed) for seed in range(SEEDS)] if machines else []

@@ -175,8 +175,10 @@ class Skew:
 
 
 def accuracies(folder: Path, skew: Skew, seeds: int, ways: Sequence[str]) -> dict[str, list[float]]:
-    """Accuracy by way of learning, mean over the loads held out, one number a seed."""
+    """Accuracy by way of learning, mean over the loads held out, one number a seed; none without recordings."""
     recordings = read_recordings(folder, skew.window_s)
+    if not recordings:
+        return {way: [] for way in ways}
     classifying = Classifying(len({label for label, _ in recordings}))
     found: dict[str, list[float]] = {way: [] for way in ways}
     for seed in range(seeds):
@@ -209,13 +211,13 @@ def _learnt(
     return classifying.accuracy(learn(rows, classifying.step, start, course, seed).theta, dealt.tested)
 
 
-CENTRAL, PLAIN, TELLING = "central", "FedAvg", "FedAvg, loss knows the client's shares"
+CENTRAL, PLAIN, PROX = "central", "FedAvg", "FedProx"
 WAYS: Mapping[str, Callable[[Classifying, Dealt, int], float]] = {
     CENTRAL: _central,
     "alone, mean of clients": _alone,
     PLAIN: _together(SKEW_COURSE),
-    "FedProx": _together(replace(SKEW_COURSE, proximal=PROXIMAL)),
-    TELLING: _together(SKEW_COURSE, shares=True),
+    PROX: _together(replace(SKEW_COURSE, proximal=PROXIMAL)),
+    "FedAvg, loss knows the client's shares": _together(SKEW_COURSE, shares=True),
     "FedProx, loss knows the client's shares": _together(replace(SKEW_COURSE, proximal=PROXIMAL), shares=True),
     "FedAvg, the product's merge": _together(replace(SKEW_COURSE, merging="auto")),
     "the product's merge, loss knows the shares": _together(replace(SKEW_COURSE, merging="auto"), shares=True),

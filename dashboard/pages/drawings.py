@@ -13,9 +13,12 @@ import streamlit as st
 
 _STYLE = """<style>
 .ut-draw { font-size: .9rem; line-height: 1.4; }
-.ut-draw dl { display: grid; grid-template-columns: repeat(auto-fit, minmax(9.5rem, 1fr)); gap: .5rem 1rem; margin: 0; }
+.ut-draw dl { display: grid; grid-template-columns: repeat(auto-fill, minmax(10rem, 1fr)); gap: .5rem 1rem;
+  margin: 0 !important; padding: 0 !important; }
+.ut-draw dl > div { margin: 0; }
 .ut-draw dt { font-size: .8rem; opacity: .8; }
-.ut-draw dd { margin: 0; font-size: 1.05rem; overflow-wrap: anywhere; }
+.ut-draw dt, .ut-draw dd { margin: 0 !important; padding: 0; }
+.ut-draw dd { font-size: 1.05rem; overflow-wrap: anywhere; }
 .ut-draw .steps { display: flex; flex-wrap: wrap; gap: .3rem; }
 .ut-draw .steps span { border: 1px solid rgba(128,128,128,.6); border-radius: 6px; padding: .15rem .6rem; }
 .ut-draw .steps .here { border: 2px solid currentColor; font-weight: 600; }
@@ -24,6 +27,8 @@ _STYLE = """<style>
 .ut-draw .tree > div { border: 1px solid rgba(128,128,128,.6); border-radius: 6px; padding: .4rem .7rem;
   flex: 1 1 12rem; }
 .ut-draw .tree > b { align-self: center; font-size: 1.3rem; }
+@media (max-width: 640px) { .ut-draw .tree { flex-direction: column; } .ut-draw .tree > b { transform: rotate(90deg); }
+  .ut-draw .tree > div { flex: none; } }
 .ut-draw .bar { display: flex; align-items: center; gap: .5rem; }
 .ut-draw .bar i { display: block; height: .55rem; background: currentColor; opacity: .55; flex: none; }
 .ut-draw .bar em { font-style: normal; min-width: 6.5rem; overflow-wrap: anywhere; }
@@ -32,11 +37,13 @@ _STYLE = """<style>
 .ut-draw .plot span { position: absolute; transform: translate(-50%, 50%); line-height: 1; white-space: nowrap; }
 .ut-draw .plot .label { transform: translate(.6rem, 50%); font-size: .8rem; }
 .ut-draw .plot .y { transform: translate(-100%, 50%); left: -.4rem; font-size: .8rem; }
+.ut-draw .plot .limit { transform: none; left: .4rem; font-size: .8rem; padding-bottom: .2rem; }
 .ut-draw .plot .x { transform: translate(-50%, 100%); bottom: -.5rem; font-size: .8rem; }
 .ut-draw .plot hr { position: absolute; left: 0; right: 0; margin: 0; border: 0; border-top: 1px dashed currentColor; }
 .ut-draw .columns { display: flex; align-items: flex-end; height: 4.5rem; gap: 1px; max-width: 46rem; }
 .ut-draw .columns i { flex: 1; background: currentColor; opacity: .6; min-width: 2px; }
 .ut-draw .columns.open i { background: none; border: 1px solid currentColor; opacity: .8; box-sizing: border-box; }
+.ut-draw .columns i[hidden] { display: block; visibility: hidden; }
 .ut-draw .columns u { align-self: stretch; border-left: 2px dashed currentColor; text-decoration: none; }
 .ut-draw .scale { display: flex; justify-content: space-between; max-width: 46rem; font-size: .8rem; }
 </style>"""
@@ -126,7 +133,8 @@ def show_plot(dots: Sequence[Dot], columns: Sequence[str], *, limit: float | Non
         for value in (min(values), max(values))
     ]
     if limit:
-        parts.append(f'<hr style="bottom:{height(limit):.2f}%" title="{escape(limit_title)}">')
+        parts.append(f'<hr style="bottom:{height(limit):.2f}%">')
+        parts.append(f'<span class="limit" style="bottom:{height(limit):.2f}%">{escape(limit_title)}</span>')
     _show(f'<div class="plot">{"".join(parts)}</div>')
 
 
@@ -140,10 +148,11 @@ def show_columns(counts: Sequence[int], *, filled: bool, split: int, scale: Sequ
         scale: Words at the left, the middle and the right.
     """
     most = max(max(counts, default=0), 1)
-    bars = [
-        f'{"<u></u>" if number == split else ""}<i style="height:{100.0 * _visible(count, most):.1f}%"></i>'
-        for number, count in enumerate(counts)
-    ]
+    bars = []
+    for number, count in enumerate(counts):
+        hidden = "" if count else " hidden"
+        line = "<u></u>" if number == split else ""
+        bars.append(f'{line}<i{hidden} style="height:{100.0 * _visible(count, most):.1f}%"></i>')
     said = "".join(f"<span>{escape(word)}</span>" for word in scale)
     _show(
         f'<div class="columns{"" if filled else " open"}">{"".join(bars)}</div><div class="scale">{said}</div>'

@@ -15,6 +15,7 @@ from dashboard.runtime import Dashboard
 
 SCREEN_FACTOR = 10.0  # times the median norm: beyond it a site leaves an update out (aggregator/merge/validate.py)
 MEMBERS_DRAWN = 12
+LISTED = 20
 
 
 def show_rounds(board: Dashboard, found: Federation, wanted: int | None) -> None:
@@ -36,7 +37,7 @@ def show_rounds(board: Dashboard, found: Federation, wanted: int | None) -> None
     _show_norms(found)
     st.subheader(tr("All rounds"))
     st.dataframe(
-        [round_row(one, found, now_us) for one in found.rounds], hide_index=True, width="stretch",
+        [round_row(one, now_us) for one in found.rounds], hide_index=True, width="stretch",
         column_config={
             tr("Round"): st.column_config.LinkColumn(tr("Round"), display_text=r"round=(\d+)", width="small")
         },
@@ -98,7 +99,7 @@ def round_facts(entry: RoundEntry, found: Federation, now_us: int) -> list[tuple
     return facts
 
 
-def round_row(entry: RoundEntry, found: Federation, now_us: int) -> dict[str, str]:
+def round_row(entry: RoundEntry, now_us: int) -> dict[str, str]:
     """One line of the list."""
     row = entry.row
     lasted = words.NOT_KNOWN if row.ended_at_us is None else words.span((row.ended_at_us - row.started_at_us) / 1e6)
@@ -108,8 +109,8 @@ def round_row(entry: RoundEntry, found: Federation, now_us: int) -> dict[str, st
         tr("Started"): words.age((now_us - row.started_at_us) / 1e6),
         tr("Lasted"): lasted,
         tr("Accepted"): tr("{count} of {asked}", count=row.accepted, asked=row.invited),
-        tr("Rejected"): str(len(rejected(entry, found))),
-        tr("Late"): str(len(came_late(entry, found))),
+        tr("Rejected"): str(max(0, row.rejected - entry.late_answers - entry.no_answers)),
+        tr("Late"): str(entry.late_answers),
         tr("Loss on hold-outs"): loss_words(entry),
         tr("Down / up"): f"{words.size(row.bytes_down)} / {words.size(row.bytes_up)}",
         tr("Release"): words.NOT_KNOWN if row.release_version is None else str(row.release_version),
@@ -120,12 +121,10 @@ def round_row(entry: RoundEntry, found: Federation, now_us: int) -> dict[str, st
 def member_row(update: UpdateRecord, entry: RoundEntry, total: float) -> dict[str, str]:
     """One member of one round: what it gave, and what became of it."""
     figures = update.figures
-    verdict = "✓ " + tr("accepted") if update.accepted else "✕ " + round_words.rejected_because(update.reason)
     before, after = figures.get("loss_before"), figures.get("loss_after")
     return {
         tr("Member"): update.member,
-        tr("Verdict"): verdict,
-        tr("What to do"): words.NOT_KNOWN if update.accepted else round_words.what_to_do(update.reason),
+        tr("Verdict"): verdict_words(update, entry),
         tr("Weight"): f"{update.weight:g} ({update.weight / total:.0%})" if update.weight and total else "0",
         tr("Norm"): words.number(update.norm),
         tr("Cosine with the merged"): words.number(figures.get("contribution"), digits=2),
@@ -141,6 +140,24 @@ def member_row(update: UpdateRecord, entry: RoundEntry, total: float) -> dict[st
     }
 
 
+def verdict_words(update: UpdateRecord, entry: RoundEntry) -> str:
+    """Say what became of an update; of one that nobody objects to while its round is open, or when it was void."""
+    if update.accepted:
+        return "✓ " + tr("accepted")
+    if update.reason:
+        return "✕ " + round_words.rejected_because(update.reason)
+    return tr("answered, waits for the merge") if entry.row.ended_at_us is None else tr("its round did not count")
+
+
+def rejection_words(update: UpdateRecord) -> str:
+    """Say why an update does not count, and what to do."""
+    told = f" ({update.text})" if update.text else ""
+    return (
+        f"✕ {update.member}: {round_words.rejected_because(update.reason)}{told} → "
+        f"{round_words.what_to_do(update.reason)}"
+    )
+
+
 def _show_members(entry: RoundEntry, found: Federation) -> None:
     updates = found.of_round(entry.row.round_id)
     total = sum(update.weight for update in updates if update.accepted)
@@ -151,9 +168,12 @@ def _show_members(entry: RoundEntry, found: Federation) -> None:
         sorted((member_row(update, entry, total) for update in updates), key=lambda row: row[tr("Verdict")][0] != "✕"),
         hide_index=True, width="stretch",
     )  # fmt: skip
+    others = [update for update in updates if update.reason]
+    if others:
+        show_list([plain(rejection_words(update)) for update in others[:LISTED]], title=tr("What does not count"))
     left_out = [name for name, why in entry.why.items() if why in {"not_useful", "cannot"}]
     if left_out:
-        said = [plain(f"{name}: {round_words.chosen_because(entry.why[name])}") for name in sorted(left_out)[:20]]
+        said = [plain(f"{name}: {round_words.chosen_because(entry.why[name])}") for name in sorted(left_out)[:LISTED]]
         show_list(said, title=tr("Present and not asked ({count})", count=len(left_out)))
 
 
@@ -203,7 +223,7 @@ def _show_norms(found: Federation) -> None:
     rounds = sorted(entry.row.round_id for entry in found.rounds)
     columns = {round_id: number for number, round_id in enumerate(rounds)}
     dots = [
-        drawings.Dot(columns[update.round_id], update.norm, update.accepted, update.member)
+        drawings.Dot(columns[update.round_id], update.norm, not update.reason, update.member)
         for update in found.updates
         if update.norm is not None and update.norm > 0.0
     ]
@@ -216,8 +236,8 @@ def _show_norms(found: Federation) -> None:
     without = sum(not update.accepted and not update.norm for update in found.updates)
     st.caption(
         tr(
-            "Length of each update by round: ● counts, ✕ does not, with its member. Who is far above the others, again "
-            "and again, is broken or meddled with."
+            "Length of each update by round, logarithmic: ● counts, ✕ does not, with its member. Who is far above the "
+            "others, again and again, is broken or meddled with."
         )
         + " "
         + tr("{count} without a length are not drawn: they were no numbers, came late or not at all.", count=without)

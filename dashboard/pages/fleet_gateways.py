@@ -63,11 +63,11 @@ def gateway_row(
         tr("Gateway"): one.gateway,
         tr("State"): state,
         tr("Last seen"): words.NOT_KNOWN if one.last_seen_us is None else words.age((now_us - one.last_seen_us) / 1e6),
-        tr("Problems"): "; ".join(problem.found for problem in wrong) or tr("none"),
+        tr("Problems"): _counted(wrong),
         tr("Points"): str(one.points),
         tr("Software"): _software(status, usual),
         tr("Release"): release,
-        tr("Clock"): words.NOT_KNOWN if one.clock_ahead_s is None else f"{one.clock_ahead_s:+.1f} s",
+        tr("Clock"): words.NOT_KNOWN if one.clock_ahead_s is None else f"{round(one.clock_ahead_s, 1) + 0.0:+.1f} s",
         tr("Waiting records"): _queue(status),
         tr("Waiting captures"): words.NOT_KNOWN if status is None else str(status.ingest_queue),
         tr("Disk free"): _disk(status),
@@ -98,10 +98,16 @@ def _show_problems(one: FleetGateway, wrong: list[Problem]) -> None:
     if not wrong:
         return
     lines = [
-        f"{'✕' if problem.badness == 'bad' else '△'} {words.plain(problem.found)}  \n→ {problem.step}"
+        f"- {'✕' if problem.badness == 'bad' else '△'} **{words.plain(problem.found)}** → {problem.step}"
         for problem in wrong
     ]
-    show_notice(f"**{words.plain(one.gateway)}**\n\n" + "\n\n".join(lines))
+    show_notice(f"**{words.plain(one.gateway)}**\n\n" + "\n".join(lines))
+
+
+def _counted(wrong: list[Problem]) -> str:
+    bad = sum(problem.badness == "bad" for problem in wrong)
+    parts = ([f"✕ {bad}"] if bad else []) + ([f"△ {len(wrong) - bad}"] if len(wrong) > bad else [])
+    return ", ".join(parts) or tr("none")
 
 
 def _software(status: GatewayStatus | None, usual: str | None) -> str:

@@ -7,6 +7,7 @@ from dashboard.battery import FEWEST_DAYS, LOW_V, Forecast, forecast
 from dashboard.condition import Staleness
 from dashboard.languages import tr
 from dashboard.pages.addresses import point_address
+from dashboard.pages.links import link, plain, show_list
 from dashboard.pages.live import staleness
 from dashboard.queries.fleet import CAPTURES, SENSORS, SensorRecord, count_sensors, read_sensors
 from dashboard.runtime import Dashboard
@@ -31,6 +32,12 @@ def show_sensors(board: Dashboard) -> None:
         return
     limits = staleness(board)
     st.markdown(sensor_words(sensors, limits, now_us, count))
+    troubled = [(one, said) for one in sensors if (said := trouble_words(one, limits, now_us))]
+    if troubled:
+        show_list(
+            [f"{link(one.point, point_address(one.point))}: {plain('; '.join(said))}" for one, said in troubled],
+            title=tr("What needs somebody"),
+        )
     st.dataframe(
         [sensor_row(one, limits, now_us) for one in sensors], hide_index=True, width="stretch",
         column_config={
@@ -69,6 +76,24 @@ def sensor_words(sensors: tuple[SensorRecord, ...], limits: Staleness, now_us: i
         count=count, shown=len(sensors), silent=silent, overdriven=overdriven, losing=losing, share=f"{LOSS_SHARE:.0%}",
         soon=soon, days=f"{SOON_DAYS:.0f}",
     )  # fmt: skip
+
+
+def trouble_words(one: SensorRecord, limits: Staleness, now_us: int) -> list[str]:
+    """What is wrong with one sensor, each in words."""
+    said = []
+    silence_s = silent_s(one, limits, now_us)
+    if silence_s is not None:
+        said.append(tr("silent for {span}", span=words.span(silence_s)))
+    if one.quality not in {"ok", "machine_stopped"}:
+        said.append(words.quality(one.quality))
+    if (one.loss_share or 0.0) > LOSS_SHARE:
+        said.append(tr("{share} of its captures lost: look at its radio link", share=f"{one.loss_share:.1%}"))
+    if one.saturated:
+        said.append(tr("{share} overdriven: choose a larger range", share=f"{one.saturated / one.captures:.1%}"))
+    found = forecast(one.battery)
+    if _is_soon(found, now_us):
+        said.append(tr("battery {words}", words=battery_words(found, now_us).lstrip("✕△ ")))
+    return said
 
 
 def sensor_row(one: SensorRecord, limits: Staleness, now_us: int) -> dict[str, object]:

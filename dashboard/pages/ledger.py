@@ -19,7 +19,7 @@ def show_ledger(board: Dashboard, found: Federation) -> None:
     with board.reader.read() as connection:
         rows, total = read_ledger(connection), read_ledger_total(connection)
     st.markdown(total_words(total))
-    st.dataframe(class_rows(total), hide_index=True, width="stretch")
+    st.markdown("\n".join(class_lines(total)))
     _offer_files(board, rows)
     _show_privacy()
     st.subheader(tr("An example of each class"))
@@ -56,13 +56,22 @@ def class_rows(total: Sequence[LedgerRow]) -> list[dict[str, str]]:
     classes = [*(topic.name for topic in CLASSES), *sorted(set(known) - {topic.name for topic in CLASSES})]
     return [
         {
-            tr("What"): class_words(name),
-            tr("Class"): name,
+            tr("What"): f"{class_words(name)} ({name})",
             tr("Messages"): str(known[name].messages) if name in known else "0",
             tr("Size"): words.size(known[name].size_bytes) if name in known else "0 B",
             tr("What is in it"): class_content(name),
         }
         for name in classes
+    ]
+
+
+def class_lines(total: Sequence[LedgerRow]) -> list[str]:
+    """The same as lines of a list, which a phone can show."""
+    return [
+        f"- **{words.plain(row[tr('What')])}**: "
+        + tr("{messages} messages, {size}.", messages=row[tr("Messages")], size=row[tr("Size")])
+        + f" {row[tr('What is in it')]}"
+        for row in class_rows(total)
     ]
 
 
@@ -118,8 +127,7 @@ def privacy_words() -> str:
 def _show_privacy() -> None:
     st.subheader(tr("What an update reveals"))
     show_notice(privacy_words())
-    names = (tr("Measure"), tr("State"), tr("What it means"))
-    st.dataframe([dict(zip(names, row, strict=True)) for row in privacy_rows()], hide_index=True, width="stretch")
+    st.markdown("\n".join(f"- **{measure}: {state}.** {meaning}" for measure, state, meaning in privacy_rows()))
 
 
 def _offer_files(board: Dashboard, rows: Sequence[LedgerRow]) -> None:

@@ -262,7 +262,7 @@ def _show_history(events: tuple[ReleaseEvent, ...]) -> None:
     zone = st.context.timezone
     for event in events:
         who = tr("by itself") if event.actor == "rollout" else f"**{words.plain(event.actor)}**"
-        figures = ", ".join(f"{name.replace('_', ' ')} {value:.4g}" for name, value in event.figures.items())
+        figures = ", ".join(f"{round_words.figure(name)} {value:.4g}" for name, value in event.figures.items())
         st.markdown(
             f"{words.moment(event.at_us, zone)} · {round_words.stage_word(event.stage)} · {who}  \n"
             f"{words.plain(event.text)}" + (f"  \n:gray[{words.plain(figures)}]" if figures else "")

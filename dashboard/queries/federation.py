@@ -29,8 +29,8 @@ from schemas.site_tables import (
     waiting_update,
 )
 
-ROUNDS = 30  # with up to `UPDATES` members each, by the key of both tables
-UPDATES = 2_000
+ROUNDS = 30  # by key
+UPDATES = 2_000  # of the round that is shown, and as many of the others, newest first; by key
 RELEASES = 20  # by key; their parameters are not read
 EVENTS = 100  # of one release, by its index
 LEDGER_ROWS = 400  # three classes: four months
@@ -53,6 +53,8 @@ class RoundEntry:
         figures: Losses and counts, those that are numbers.
         for_enterprise: Whether the enterprise asked for it.
         from_buffer: Whether nobody was asked to learn.
+        late_answers: How many answered after its end.
+        no_answers: How many never did.
     """
 
     row: RoundRecord
@@ -62,6 +64,8 @@ class RoundEntry:
     figures: Mapping[str, float]
     for_enterprise: bool
     from_buffer: bool
+    late_answers: int = 0
+    no_answers: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,11 +205,15 @@ def read_federation(connection: Connection, *, round_id: int | None = None) -> F
     rows = list(connection.execute(query))
     if round_id is not None and round_id not in {row.round_id for row in rows}:
         rows += connection.execute(sa.select(learning_round).where(learning_round.c.round_id == round_id))
+    numbers = [row.round_id for row in rows]
+    shown = [number for number in numbers if number == round_id] or numbers[:1]
+    others = [number for number in numbers if number not in shown]
+    counted = _count_reasons(connection, numbers)
     waits = sa.select(sa.func.count()).select_from(waiting_update)
     waits = waits.where(waiting_update.c.level.in_(("site", "enterprise")), waiting_update.c.state == "waiting")
     return Federation(
-        rounds=tuple(_round(row) for row in rows),
-        updates=read_updates(connection, [row.round_id for row in rows]),
+        rounds=tuple(_round(row, counted) for row in rows),
+        updates=(*read_updates(connection, shown), *read_updates(connection, others)),
         releases=read_releases(connection),
         gateways=read_gateways(connection),
         offers=read_offers(connection),
@@ -322,7 +330,16 @@ def read_ledger_total(connection: Connection) -> tuple[LedgerRow, ...]:
     return tuple(LedgerRow(day, topic, int(messages), int(size)) for day, topic, messages, size in rows)
 
 
-def _round(row: Row[Any]) -> RoundEntry:
+def _count_reasons(connection: Connection, rounds: Sequence[int]) -> dict[tuple[int, str], int]:
+    c = round_update.c
+    query = sa.select(c.round_id, c.reason, sa.func.count()).where(c.round_id.in_(list(rounds)))
+    return {
+        (number, reason): count
+        for number, reason, count in connection.execute(query.group_by(c.round_id, c.reason))
+    }  # fmt: skip
+
+
+def _round(row: Row[Any], counted: Mapping[tuple[int, str], int]) -> RoundEntry:
     noted = _named(row.metrics)
     late = noted.get("late")
     return RoundEntry(
@@ -333,6 +350,8 @@ def _round(row: Row[Any]) -> RoundEntry:
         figures=_figures(noted),
         for_enterprise=bool(noted.get("for_enterprise", False)),
         from_buffer=bool(noted.get("from_buffer", False)),
+        late_answers=counted.get((row.round_id, "late"), 0),
+        no_answers=counted.get((row.round_id, "no_reply"), 0),
     )
 
 

@@ -29,7 +29,7 @@ def ledger_report(board: Dashboard, *, language: str, zone: str) -> bytes:
             made_up = tr("Made up, of the form of a real one: this site has stored none.")
             examples.append(paper.line(tr("Made of what this site has stored.") if example.stored else made_up))
         story = [
-            paper.line(_unmarked(total_words(total))), _table(class_rows(total), (22, 10, 10, 10, 48)),
+            paper.line(_unmarked(total_words(total))), _table(class_rows(total), (28, 11, 11, 50)),
             paper.heading(tr("What an update reveals")), paper.line(_unmarked(privacy_words())),
             paper.table((tr("Measure"), tr("State"), tr("What it means")), privacy_rows(), (22, 18, 60)),
             paper.heading(tr("An example of each class")), *examples,

@@ -159,7 +159,8 @@ def mosquitto_broker(users: Sequence[str], *, max_packet_bytes: int = 2 << 20) -
     config = folder / "mosquitto.conf"
     config.write_text(
         f"user {folder.owner()}\nlistener {port} 127.0.0.1\nallow_anonymous false\npassword_file {listed}\n"
-        f"persistence true\npersistence_location {folder}/\nset_tcp_nodelay true\nmax_inflight_messages 1000\nmax_queued_messages 100000\n"
+        f"persistence true\npersistence_location {folder}/\nset_tcp_nodelay true\n"
+        f"max_inflight_messages 1000\nmax_queued_messages 100000\n"
         f"max_packet_size {max_packet_bytes}\nlog_dest none\n"
     )
     command = [program, "-c", str(config)]

@@ -11,7 +11,10 @@ Run as a program it makes one to look at: `python -m tests.support.learning_plan
 
 import argparse
 import hashlib
+import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -78,6 +81,24 @@ def desk_of_releases(engine: Engine, ring: KeyRing) -> RequestsDesk:
         publish=lambda topic, sealed: True, now_us=lambda: time.time_ns() // 1000, now_s=time.monotonic,
         new_id=lambda: f"{next(numbers):032x}", handlers=desk_rollout.HANDLERS,
     )  # fmt: skip
+
+
+@contextmanager
+def steering(engine: Engine, ring: KeyRing) -> Iterator[None]:
+    """That desk in a thread of its own, while the block lasts."""
+    desk, stop = desk_of_releases(engine, ring), threading.Event()
+
+    def work() -> None:
+        while not stop.wait(0.05):
+            desk.step()
+
+    thread = threading.Thread(target=work, name="desk", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        thread.join(10.0)
 
 
 def _write_round(connection: Connection, number: int, at_us: int, rng: np.random.Generator) -> None:

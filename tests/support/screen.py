@@ -48,12 +48,14 @@ class Screen:
 
 
 @contextlib.contextmanager
-def running_dashboard(folder: Path, database: Path, *, refresh_s: float = 1.0) -> Iterator[Screen]:
+def running_dashboard(
+    folder: Path, database: Path, *, refresh_s: float = 1.0, role: str = "technician"
+) -> Iterator[Screen]:  # fmt: skip
     """Start a dashboard over a database, opened by a token; end it with the block."""
     port = free_port()
     (folder / "dashboard.toml").write_text(
         f'title = "Werk Nord"\ndatabase_url = "{sqlite_url(database)}"\nport = {port}\n'
-        f'[live]\nrefresh_s = {refresh_s}\n[access]\nby = "token"\n'
+        f'[live]\nrefresh_s = {refresh_s}\n[access]\nby = "token"\ntoken_role = "{role}"\n'
     )
     output = folder / "output.txt"
     engine = open_database(sqlite_url(database))

@@ -77,9 +77,8 @@ def run(engine: Any, tmp_path: Path, *, language: str = "en", **query: str) -> A
 
 def said(page: AppTest) -> str:
     kinds = (page.header, page.subheader, page.markdown, page.caption, page.expander)
-    return "\n".join(
-        f"{getattr(element, 'value', '')}\n{getattr(element, 'label', '')}" for kind in kinds for element in kind
-    ).replace("\\", "")
+    parts = [f"{getattr(element, 'value', '')}\n{getattr(element, 'label', '')}" for kind in kinds for element in kind]
+    return "\n".join([*parts, *(element.proto.body for element in page.get("html"))]).replace("\\", "")
 
 
 def table(page: AppTest) -> list[dict[str, Any]]:
@@ -111,15 +110,16 @@ def test_gateways_say_what_is_wrong_and_what_to_do(engine, tmp_path):
     page = run(engine, tmp_path)
     text = said(page)
     assert "2 of 3 gateways online.** 2 need somebody, 0 are to be watched." in text
-    assert "✕ only 700.0 MB of its disk are free" in text
-    assert "✕ 512 records wait for the site, the oldest for 70 min" in text
-    assert "△ its certificate ends in 3 d" in text
-    assert "△ software 0.1.0, most run 0.2.0" in text
-    assert "△ its clock is 31.5 s ahead of the site's" in text
-    assert "△ 14 captures of machines that are not in its settings" in text
-    assert "✕ away since 2 h" in text
+    assert "✕ **only 700.0 MB of its disk are free** → make room" in text
+    assert "✕ **512 records wait for the site, the oldest for 70 min**" in text
+    assert "△ **its certificate ends in 3 d**" in text
+    assert "△ **software 0.1.0, most run 0.2.0**" in text
+    assert "△ **its clock is 31.5 s ahead of the site's**" in text
+    assert "△ **14 captures of machines that are not in its settings**" in text
+    assert "✕ **away since 2 h**" in text
     rows = {row["Gateway"]: row for row in table(page)}
-    assert rows["gw-a"]["Problems"] == "none"
+    assert [rows[name]["Problems"] for name in ("gw-a", "gw-b", "gw-c")] == ["none", "✕ 2, △ 6", "✕ 1, △ 1"]
+    assert rows["gw-a"]["Clock"] == "+0.0 s"
     assert rows["gw-a"]["Missing / again"] == "3 (0.1%) / 11"
     assert rows["gw-b"]["Software"] == "≠ 0.1.0"
     assert rows["gw-b"]["Waiting records"] == "512, 70 min"
@@ -176,6 +176,10 @@ def test_sensors_say_what_is_lost_overdriven_and_when_the_battery_is_low(engine,
     assert rows["pump-07/drive-end"]["Lost"] == "0.0%"
     assert rows["conveyor-11/gearbox"]["Last capture"] == "✕ silent for 5 h"
     assert rows["compressor-02/stage-1"]["Battery"].endswith("not enough data yet (1 of 7 days)")
+    text = said(page)
+    assert 'href="point?point=mixer-04%2Fhead">mixer-04/head</a>: sensor overdriven: its signal is clipped; ' in text
+    assert "19.7% of its captures lost: look at its radio link; 1" in text
+    assert "battery 3." in text
     assert "**8 sensors**, 8 of them here: 1 silent, 1 overdriven, 1 losing more than 2% of their captures" in said(
         page
     )

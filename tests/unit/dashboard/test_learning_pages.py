@@ -11,7 +11,7 @@ from streamlit.testing.v1 import AppTest
 
 from dashboard import runtime
 from dashboard.pages.release_desk import exceeding_of, release_in_question, stage_steps, summed_scores
-from dashboard.queries.federation import read_federation, read_fits, read_ledger, read_releases
+from dashboard.queries.federation import UPDATES, read_federation, read_fits, read_ledger, read_releases
 from dashboard.reports.ledger import ledger_report
 from schemas.database import open_database, sqlite_url
 from schemas.messages import ShadowSummary
@@ -107,10 +107,12 @@ def test_strip_of_the_newest_round_says_who_answered_and_what_it_became(engine, 
 
 
 def test_rejected_member_comes_first_with_reason_and_next_step(engine, tmp_path):
-    rows = table(run(engine, tmp_path), 0)
+    page = run(engine, tmp_path)
+    rows = table(page, 0)
     assert [row["Member"] for row in rows] == ["gw-c", "gw-d", "gw-a", "gw-b"]
     assert rows[1]["Verdict"] == "✕ it is far larger than the others"
-    assert "Again and again: compare its machines" in rows[1]["What to do"]
+    assert "✕ gw-d: it is far larger than the others → once: nothing. Again and again: compare its" in said(page)
+    assert "✕ gw-c: it came after the round had ended; it waits for the next merge → nothing;" in said(page)
     assert rows[2]["Weight"] == "240 (57%)"
     assert rows[2]["Cosine with the merged"] == "0.91"
 
@@ -122,6 +124,7 @@ def test_outlier_is_drawn_as_a_cross_that_bears_its_name(engine, tmp_path):
     assert drawn.count("●") == 9 * 2 + 5
     assert drawn.count("✕") == 1
     assert ">gw-d</span>" in drawn
+    assert ">left out beyond</span>" in drawn
 
 
 def test_link_to_an_older_round_shows_that_one(engine, tmp_path):
@@ -144,6 +147,20 @@ def test_round_that_hangs_names_the_member_and_what_runs_meanwhile(engine, tmp_p
     assert "Round 12 has been open for 65 min** (usual: 9 s)." in text
     assert "It waits for gw-c (last heard 3 h ago)." in text
     assert "goes on judging by release 4" in text
+
+
+@pytest.mark.parametrize(("ended_at_us", "verdict"), [
+    (None, "answered, waits for the merge"), (NOW_US, "its round did not count"),
+])  # fmt: skip
+def test_answer_nobody_objects_to_is_not_called_rejected(engine, tmp_path, ended_at_us, verdict):
+    with engine.begin() as connection:
+        twelve = learning_round.c.round_id == 12
+        connection.execute(sa.update(learning_round).where(twelve).values(ended_at_us=ended_at_us, state="void"))
+        mine = (round_update.c.round_id == 12) & (round_update.c.member == "gw-a")
+        connection.execute(sa.update(round_update).where(mine).values(accepted=False, weight=0.0))
+    page = run(engine, tmp_path)
+    assert verdict in {row["Verdict"] for row in table(page, 0)}
+    assert "✕ gw-a" not in said(page)
 
 
 def test_learning_without_a_round_for_long_says_so(engine, tmp_path):
@@ -282,8 +299,8 @@ def test_ledger_has_every_class_with_an_example_and_says_what_an_update_reveals(
     assert "5.5 MB in 78 messages** have left this plant since" in text
     assert "No formal privacy guarantee." in text
     assert "which machine it came from" in text
-    rows = table(page, 0)
-    assert {row["Class"]: row["Messages"] for row in rows} == {"member": "6", "task": "0", "reply": "72"}
+    for row in ("(member)**: 6 messages, 1.2 kB.", "(task)**: 0 messages, 0 B.", "(reply)**: 72 messages, 5.5 MB."):
+        assert row in text
     assert "delta: 19088 numbers (float32), 76.4 kB; the first: -0.01000" in text
     assert "Made of what this site has stored." in text
 
@@ -393,3 +410,20 @@ def test_comparison_of_a_machine_nobody_knows_any_more_is_still_counted(engine):
             )
         )  # fmt: skip
         assert next((fit.machine, fit.title) for fit in read_fits(connection)) == ("gone-1", "")
+
+
+def test_round_of_a_large_fleet_is_shown_whole_however_many_others_there_are(engine):
+    with engine.begin() as connection:
+        connection.execute(
+            sa.insert(round_update),
+            [
+                {"round_id": number, "member": f"many-{member:04}", "received_at_us": 1, "accepted": False,
+                 "reason": "late" if member % 2 else "no_reply", "metrics": {}}
+                for number in (5, 8, 9) for member in range(1200)
+            ],
+        )  # fmt: skip
+        found = read_federation(connection, round_id=5)
+    five = next(entry for entry in found.rounds if entry.row.round_id == 5)
+    assert len(found.of_round(5)) == 1202
+    assert (five.late_answers, five.no_answers) == (600, 600)
+    assert len(found.updates) <= 1202 + UPDATES

@@ -128,12 +128,26 @@ def test_too_few_captures_are_no_judgement() -> None:
 def test_a_machine_is_compared_with_what_it_would_learn_alone() -> None:
     start = came_with()
     fleet = replace(start, theta=np.zeros_like(start.theta))
-    fit = machine_fit("pump-07", [point(1), point(2)], fleet, start, at_us=5)
-    assert fit is not None
+    found = machine_fit("pump-07", [point(1), point(2)], fleet, start, at_us=5)
+    assert found is not None
+    fit = found.fit
     assert fit.loss_local < fit.loss  # a network of zeros has learnt nothing
     assert (fit.machine, fit.release_version, fit.rows, fit.at_us) == ("pump-07", start.version, 32, 5)
     again = machine_fit("pump-07", [point(1), point(2)], fleet, start, at_us=5)
-    assert again == fit
+    assert again is not None
+    assert again.fit == fit
+
+
+def test_the_model_that_tells_a_machines_healthy_captures_better_is_the_machines() -> None:
+    start = came_with()
+    worse = machine_fit("pump-07", [point(1)], replace(start, theta=np.zeros_like(start.theta)), start, at_us=5)
+    assert worse is not None
+    assert worse.own is not None
+    assert not np.array_equal(worse.own.theta, start.theta)
+    better = machine_fit("pump-07", [point(1)], worse.own, start, at_us=5)
+    assert better is not None
+    assert better.fit.loss <= better.fit.loss_local
+    assert better.own is None
 
 
 def test_a_machine_of_which_little_is_known_is_not_compared() -> None:

@@ -93,6 +93,27 @@ def test_a_second_release_before_all_points_have_followed_the_first_takes_all_of
     assert {monitor.model_version for monitor in calibrated(judge).monitors.values()} == {3}
 
 
+def test_a_machine_goes_over_to_its_own_model_and_back_and_no_other_does() -> None:
+    fleet, own = Numbered(1), Numbered(1, expects=1.5)
+    judge = commissioned(fleet)
+    other = judge.monitor("fan-02/de")
+    judge.use_own("pump-07", own)
+    calibrated(judge)
+    assert {judge.monitors[point].model for point in POINTS} == {own}
+    assert judge.monitor("pump-07/new").model is own
+    assert other.model is fleet
+    judge.use_own("pump-07", None)
+    assert {monitor.model for monitor in calibrated(judge).monitors.values()} == {fleet}
+
+
+def test_a_release_takes_over_from_models_of_a_machines_own() -> None:
+    judge = commissioned(Numbered(1))
+    judge.use_own("pump-07", Numbered(1, expects=1.5))
+    judge.follow_model()
+    judge.change_model(Numbered(2))
+    assert {monitor.model_version for monitor in calibrated(judge).monitors.values()} == {2}
+
+
 def test_a_candidate_beside_changes_no_verdict() -> None:
     alone, tried = commissioned(Numbered(1)), commissioned(Numbered(1))
     tried.try_beside(Numbered(2, factor=5.0, expects=-3.0))
