@@ -110,7 +110,7 @@ def auroc_below_local_only() -> Figure:
     alone, default, merged = (results[name] for name in (ALONE, DEFAULT, MERGED))
     note = (
         f"the network's AUROC on {default.auroc.shape[1]} clients, one repeat a seed; mean {default.auroc.mean():.4f}, "
-        f"alone {alone.auroc.mean():.4f}; one merged model for all {merged.auroc.mean():.4f}, and its worst-off falls by "
+        f"alone {alone.auroc.mean():.4f}; one model for all {merged.auroc.mean():.4f}, and its worst-off falls by "
         f"{merged.worst_below(alone):.4f} at most"
     )
     falls = [float(fall) for fall in (alone.auroc - default.auroc).max(axis=1)]
