@@ -9,7 +9,7 @@ from typing import Any
 
 import streamlit as st
 
-from dashboard import runtime, words
+from dashboard import words
 from dashboard.analysis import BEARING, Analysis, Lines, analyse, on_grid, peaks_of, velocity_from_hz
 from dashboard.components.chart import Cursor, Line, Peak, Role, Share, Spectrum, Tools, show_chart, spectrum_data
 from dashboard.condition import Condition, position
@@ -129,11 +129,10 @@ def capture_words(seen: Seen) -> str:
 
 
 def entry_words(entry: EvidenceEntry) -> str:
-    """Say one piece of evidence in a list."""
-    age = words.age((runtime.current().now_us() - entry.measured_at_us) / 1e6)
+    """Say one piece of evidence in a list: without its age, for a choice whose words change is lost."""
     moment = words.moment(entry.measured_at_us, st.context.timezone)
     raw = f", {tr('with waveform')}" if entry.waveform_samples else ""
-    return f"{position(entry.point)}, {moment} ({age}): {entry.why}{raw}"
+    return f"{position(entry.point)}, {moment}: {entry.why}{raw}"
 
 
 def envelope_chart(seen: Seen, *, view_key: str) -> dict[str, Any]:
