@@ -228,6 +228,7 @@ def test_link_from_a_chart_opens_the_same_view(page, screen):
         expect(envelope).not_to_have_attribute("data-view", view)
     low, high = (float(edge) for edge in (envelope.get_attribute("data-view") or "").split(":"))
     frame(page, envelope).get_by_role("button", name="Copy a link").click()
+    expect(readout(page, envelope)).to_contain_text("/point?")
     link = readout(page, envelope).inner_text()
     page.evaluate("sessionStorage.clear()")
     page.goto(link)
