@@ -25,6 +25,7 @@ STATED_RATE = 0.01  # of single healthy captures above their limit, as gateways 
 CHANCE = 1e-3  # a difference likelier than this is called chance
 DOUBLED = 2.0
 MOST_STARTS = 3  # of one gateway's agent within one stage and a quarter of an hour: it does not come up any more
+SHADOW_PATIENCE = 4  # times shadow_s: where machines of the canaries are in alarm or at rest, nothing is compared
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +35,7 @@ class Pace:
     Attributes:
         canaries: Gateways that go first.
         shadow_s: At least so long without a say.
-        shadow_windows: And at least so many captures on the canaries together.
+        shadow_windows: And at least so many captures on the canaries together; not waited for beyond SHADOW_PATIENCE.
         canary_s: At least so long in use on the canaries.
         shares: Of the gateways, one stage after the other.
         share_s: At least so long at each.
@@ -328,7 +329,8 @@ def _missing_in_shadow(progress: Progress, gateways: Mapping[str, Seen], pace: P
         if unheard:
             return f"waits for {', '.join(unheard[:5])} to judge it on what they held back"
     windows = sum(shadows[name].windows for name in first if name in shadows)
-    if progress.age_s < pace.shadow_s or windows < pace.shadow_windows:
+    enough = windows >= pace.shadow_windows or progress.age_s >= SHADOW_PATIENCE * pace.shadow_s + pace.answer_s
+    if progress.age_s < pace.shadow_s or not enough:
         return (
             f"scored beside the one in use on {', '.join(first)}: {windows} of {pace.shadow_windows} captures, "
             f"{progress.age_s:.0f} of {pace.shadow_s:.0f} s"

@@ -83,9 +83,17 @@ def test_no_stage_is_shorter_than_its_time(progress: Progress) -> None:
 
 
 def test_the_shadow_lasts_until_enough_captures_were_scored() -> None:
-    step = next_step(at("shadow", age_s=1e6), site(gw_0=replace(WAITING, shadow=tried(windows=49))), PACE)
+    step = next_step(at("shadow", age_s=500.0), site(gw_0=replace(WAITING, shadow=tried(windows=49))), PACE)
     assert step.kind == "hold"
     assert "49 of 50 captures" in step.text
+
+
+def test_a_canary_whose_machines_are_all_in_alarm_holds_a_release_up_but_not_for_ever() -> None:
+    silent = site(gw_0=replace(WAITING, shadow=tried(windows=0)))
+    assert next_step(at("shadow", age_s=4 * 100.0 + PACE.answer_s - 1), silent, PACE).kind == "hold"
+    step = next_step(at("shadow", age_s=4 * 100.0 + PACE.answer_s), silent, PACE)
+    assert (step.kind, step.stage) == ("advance", "canary")
+    assert "0 of 0 healthy captures" in step.text
 
 
 def test_every_gateway_is_heard_before_the_shadow_ends_but_not_for_ever() -> None:
