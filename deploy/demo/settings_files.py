@@ -37,7 +37,7 @@ def write_aggregator_settings(plant: DemoPlant, place: AggregatorPlace, by: Serv
         table["uplink"] = {"enterprise": plant.enterprise.name, "broker": broker}
         table["offline_after_s"] = 10.0
         table["rollout"] = {
-            "shadow_s": 2.0, "shadow_windows": 10, "canary_s": 2.0, "shares": [0.5], "share_s": 1.0, "answer_s": 10.0,
+            "shadow_s": 1.0, "shadow_windows": 10, "canary_s": 1.0, "shares": [0.5], "share_s": 1.0, "answer_s": 4.0,
         }  # fmt: skip
         table["machines"] = [plate for gateway in plant.gateways_of(place.name) for plate in gateway.machines]
     _write(place.settings_file, table, f"The {place.role} {place.name} of the demonstration plant.")
