@@ -5,10 +5,6 @@ Needs Chromium (`apt-get install chromium`); skips loudly without.
 
 import json
 import re
-import shutil
-import signal
-import subprocess
-import sys
 import time
 import urllib.request
 from collections.abc import Iterator
@@ -20,28 +16,23 @@ import pytest
 import sqlalchemy as sa
 from sqlalchemy.engine import Engine
 
-from schemas.database import sqlite_url
 from schemas.requests import REQUEST_TOPIC, Request
 from schemas.signing import KeyRing, Signer
 from schemas.site_tables import audit, machine, machine_case, person, request
-from tests.support.brokers import free_port, wait_for_port
+from tests.support import screen
 from tests.support.oidc_provider import CLIENT_ID, CLIENT_SECRET, provider
 from tests.support.people import PASSWORD, add_person, answering
+from tests.support.plant import wait_until
 from tests.support.site_database import build_site_database
 
 pytest.importorskip("playwright.sync_api", reason="playwright is not installed: no browser is driven")
-from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Page, expect
 
-CHROMIUM = next(filter(None, (shutil.which(name) for name in ("chromium", "chromium-browser", "google-chrome"))), None)
-ARGUMENTS = (
-    "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
-    "--disable-background-networking", "--disable-component-update", "--disable-sync",
-)  # fmt: skip
 PATIENCE_MS = 30_000
 HOSTILE = "<img src=x onerror=alert(1)> **Bob**"
 
 pytestmark = pytest.mark.skipif(
-    CHROMIUM is None, reason="NO CHROMIUM FOUND: signing in is not tested; apt-get install chromium"
+    screen.CHROMIUM is None, reason="NO CHROMIUM FOUND: signing in is not tested; apt-get install chromium"
 )
 
 
@@ -57,53 +48,33 @@ class Site:
 
 
 @contextmanager
-def running(folder: Path, more: str, port: int) -> Iterator[Site]:
+def running(folder: Path, more: str) -> Iterator[Site]:
     """A dashboard process with its desk, in a folder of its own."""
     engine = build_site_database(folder / "site.db", now_us=time.time_ns() // 1000, days=1.0)
-    (folder / "dashboard.toml").write_text(
-        f'title = "Werk Nord"\ndatabase_url = "{sqlite_url(folder / "site.db")}"\nport = {port}\n{more}'
-    )
-    output = folder / "output.txt"
-    with output.open("wb") as sink:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "dashboard", "run", "--settings", str(folder / "dashboard.toml")],
-            stdout=sink, stderr=subprocess.STDOUT, cwd=folder,
-        )  # fmt: skip
-        try:
-            wait_for_port(port, process, within_s=60.0)
-            link = next((word for word in output.read_text().split() if "?first=" in word), "")
+    try:
+        with screen.dashboard_process(folder, folder / "site.db", more) as (address, link):
             ring = KeyRing.load(folder / "dashboard.public.toml")
             with answering(engine, ring):
-                yield Site(f"http://127.0.0.1:{port}/", link, folder, engine, ring)
-        finally:
-            process.send_signal(signal.SIGTERM)
-            try:
-                process.wait(15.0)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
-            engine.dispose()
+                yield Site(address, link, folder, engine, ring)
+    finally:
+        engine.dispose()
 
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
-    with running(tmp_path_factory.mktemp("people"), "", free_port()) as started:
+    with running(tmp_path_factory.mktemp("people"), "") as started:
         yield started
 
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    with sync_playwright() as playwright:
-        opened = playwright.chromium.launch(executable_path=CHROMIUM, args=list(ARGUMENTS))
+    with screen.browser() as opened:
         yield opened
-        opened.close()
 
 
 @pytest.fixture
 def context(browser: Browser) -> Iterator[BrowserContext]:
-    opened = browser.new_context(viewport={"width": 1280, "height": 900}, locale="en-GB")
-    opened.set_default_timeout(PATIENCE_MS)
-    expect.set_options(timeout=PATIENCE_MS)
+    opened = screen.new_context(browser)
     yield opened
     opened.close()
 
@@ -144,10 +115,7 @@ def in_log(site: Site, words: str) -> bool:
 
 
 def wait_for_log(site: Site, words: str) -> None:
-    deadline_s = time.monotonic() + 15.0
-    while not in_log(site, words):
-        assert time.monotonic() < deadline_s, f"{words!r} does not come into the log"
-        time.sleep(0.05)
+    wait_until(f"{words!r} in the log", lambda: in_log(site, words))
 
 
 def choose_password(page: Page, password: str) -> None:
@@ -337,7 +305,7 @@ def test_plants_provider_lets_in_by_group_and_not_by_a_stale_or_forged_word(cont
             f'client_id = "{CLIENT_ID}"\nclient_secret_file = "client.secret"\n'
             'roles = { "maintenance" = "technician" }\n'
         )
-        with running(tmp_path, settings, free_port()) as site:
+        with running(tmp_path, settings) as site:
             assert site.first_link == ""
             page = context.new_page()
 

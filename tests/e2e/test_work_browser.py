@@ -6,12 +6,8 @@ Needs Chromium (`apt-get install chromium`); skips loudly without.
 import csv
 import io
 import re
-import shutil
-import signal
-import subprocess
-import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,30 +16,22 @@ import pytest
 import sqlalchemy as sa
 from sqlalchemy.engine import Engine
 
-from schemas.database import sqlite_url
 from schemas.signing import Signer
 from schemas.site_tables import delivery, machine, machine_case, request, table_version, work_order
-from tests.support import pdf_text
-from tests.support.brokers import free_port, wait_for_port
+from tests.support import pdf_text, screen
+from tests.support.plant import wait_until
 from tests.support.site_database import open_case
 from tests.support.work_office import Receiver, settings_for
 from tests.support.work_plant import SiteHands, build_work_database
 
 pytest.importorskip("playwright.sync_api", reason="playwright is not installed: no browser is driven")
-from playwright.sync_api import Browser, BrowserContext, Page, StorageState, expect, sync_playwright
+from playwright.sync_api import Browser, Page, StorageState, expect
 
-CHROMIUM = next(filter(None, (shutil.which(name) for name in ("chromium", "chromium-browser", "google-chrome"))), None)
-ARGUMENTS = (
-    "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
-    "--disable-background-networking", "--disable-component-update", "--disable-sync",
-)  # fmt: skip
 PATIENCE_MS = 20_000
-
-expect.set_options(timeout=PATIENCE_MS)
 
 pytestmark = [
     pytest.mark.skipif(
-        CHROMIUM is None, reason="NO CHROMIUM FOUND: the screen is not tested; apt-get install chromium"
+        screen.CHROMIUM is None, reason="NO CHROMIUM FOUND: the screen is not tested; apt-get install chromium"
     ),
     # apprise 2.2 loads all its ways, and one imports what Python 3.13 takes away.
     pytest.mark.filterwarnings("ignore:'imghdr' is deprecated:DeprecationWarning"),
@@ -64,12 +52,6 @@ class Plant:
         with self.engine.connect() as connection:
             return list(connection.execute(query).all())
 
-    def wait(self, holds: Callable[[], bool], what: str) -> None:
-        deadline_s = time.monotonic() + PATIENCE_MS / 1000
-        while not holds():
-            assert time.monotonic() < deadline_s, f"waited too long until {what}"
-            time.sleep(0.05)
-
 
 @pytest.fixture(scope="module")
 def plant(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Plant]:
@@ -78,47 +60,27 @@ def plant(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Plant]:
     engine = build_work_database(database, now_us=time.time_ns() // 1000, days=2.0)
     signer = Signer.generate()
     signer.save(folder / "dashboard.key")
-    port = free_port()
-    (folder / "dashboard.toml").write_text(
-        f'title = "Werk Nord"\ndatabase_url = "{sqlite_url(database)}"\nport = {port}\n[live]\nrefresh_s = 1.0\n'
-        '[access]\nby = "token"\ntoken_role = "engineer"\n'
-    )
     receiver = Receiver()
     hands = SiteHands(database, signer, settings_for(folder, receiver))
-    output = folder / "output.txt"
-    with output.open("wb") as sink:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "dashboard", "run", "--settings", str(folder / "dashboard.toml")],
-            stdout=sink, stderr=subprocess.STDOUT, cwd=folder,
-        )  # fmt: skip
-        try:
-            wait_for_port(port, process, within_s=30.0)
-            address = f"http://127.0.0.1:{port}/"
-            link = next(word for word in output.read_text().split() if word.startswith(address))
+    access = '[live]\nrefresh_s = 1.0\n[access]\nby = "token"\ntoken_role = "engineer"\n'
+    try:
+        with screen.dashboard_process(folder, database, access) as (address, link):
             yield Plant(address, link, folder, engine, receiver)
-        finally:
-            process.send_signal(signal.SIGTERM)
-            try:
-                process.wait(10.0)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
-            hands.close()
-            receiver.close()
-            engine.dispose()
+    finally:
+        hands.close()
+        receiver.close()
+        engine.dispose()
 
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    with sync_playwright() as playwright:
-        opened = playwright.chromium.launch(executable_path=CHROMIUM, args=list(ARGUMENTS))
+    with screen.browser() as opened:
         yield opened
-        opened.close()
 
 
 @pytest.fixture(scope="module")
 def session(browser: Browser, plant: Plant) -> StorageState:
-    context = new_context(browser)
+    context = screen.new_context(browser)
     page = context.new_page()
     page.goto(plant.link)
     page.get_by_label("Your name").fill("A. Schmidt")
@@ -131,18 +93,9 @@ def session(browser: Browser, plant: Plant) -> StorageState:
 
 @pytest.fixture
 def page(browser: Browser, session: StorageState) -> Iterator[Page]:
-    context = new_context(browser, session)
+    context = screen.new_context(browser, session)
     yield context.new_page()
     context.close()
-
-
-def new_context(browser: Browser, session: StorageState | None = None, *, width: int = 1280) -> BrowserContext:
-    opened = browser.new_context(
-        viewport={"width": width, "height": 900}, has_touch=width < 500, locale="en-GB", timezone_id="Europe/Berlin",
-        storage_state=session, accept_downloads=True,
-    )  # fmt: skip
-    opened.set_default_timeout(PATIENCE_MS)
-    return opened
 
 
 def choose(page: Page, case_id: int, name: str) -> None:
@@ -209,7 +162,7 @@ def test_work_order_is_written_in_the_case_and_reaches_the_maintenance_system(pa
     expect(page.get_by_text(re.compile(r"work order by A\. Schmidt: done"))).to_be_visible()
     ((number, text),) = plant.rows(sa.select(work_order.c.number, work_order.c.text))
     assert text == "replace the drive-end bearing"
-    plant.wait(lambda: any(number.encode() in body for _, body in plant.receiver.taken), "the webhook has it")
+    wait_until("the webhook has it", lambda: any(number.encode() in body for _, body in plant.receiver.taken))
     page.goto(f"{plant.address}alarms?tab=reports")
     with page.expect_download() as download:
         page.get_by_role("button", name="JSON").click()
@@ -263,11 +216,11 @@ def test_test_of_a_channel_arrives_and_the_page_says_so(page: Page, plant: Plant
     before = len(plant.receiver.taken)
     page.get_by_role("button", name="Send a test").last.click()
     expect(page.get_by_text(re.compile("Test of shift: done"))).to_be_visible()
-    plant.wait(lambda: len(plant.receiver.taken) > before, "the receiver has it")
+    wait_until("the receiver has it", lambda: len(plant.receiver.taken) > before)
     assert b"asked for by A. Schmidt" in plant.receiver.taken[-1][1]
-    plant.wait(
-        lambda: any(row.state == "sent" for row in plant.rows(sa.select(delivery).where(delivery.c.kind == "test"))),
+    wait_until(
         "it is noted as sent",
+        lambda: any(row.state == "sent" for row in plant.rows(sa.select(delivery).where(delivery.c.kind == "test"))),
     )
     page.reload()
     expect(page.get_by_text("last delivered").first).to_be_visible()
@@ -323,7 +276,7 @@ def test_machine_report_downloads_in_german(page: Page, plant: Plant) -> None:
 
 @pytest.mark.nightly
 def test_pages_of_work_fit_a_phone(browser: Browser, session: StorageState, plant: Plant) -> None:
-    context = new_context(browser, session, width=390)
+    context = screen.new_context(browser, session, width=390)
     page = context.new_page()
     for path in ("alarms", "alarms?tab=figures", "alarms?case=1", "settings", "settings?part=notices"):
         page.goto(plant.address + path)

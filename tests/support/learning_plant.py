@@ -11,7 +11,6 @@ Run as a program it makes one to look at: `python -m tests.support.learning_plan
 
 import argparse
 import hashlib
-import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -40,6 +39,7 @@ from schemas.site_tables import (
     round_update,
     site_offer,
 )
+from tests.support.people import working
 from tests.support.site_database import NOW_US, build_site_database
 
 HOUR_US = 3_600_000_000
@@ -85,20 +85,9 @@ def desk_of_releases(engine: Engine, ring: KeyRing) -> RequestsDesk:
 
 @contextmanager
 def steering(engine: Engine, ring: KeyRing) -> Iterator[None]:
-    """That desk in a thread of its own, while the block lasts."""
-    desk, stop = desk_of_releases(engine, ring), threading.Event()
-
-    def work() -> None:
-        while not stop.wait(0.05):
-            desk.step()
-
-    thread = threading.Thread(target=work, name="desk", daemon=True)
-    thread.start()
-    try:
+    """That desk at work, while the block lasts."""
+    with working(desk_of_releases(engine, ring)):
         yield
-    finally:
-        stop.set()
-        thread.join(10.0)
 
 
 def _write_round(connection: Connection, number: int, at_us: int, rng: np.random.Generator) -> None:

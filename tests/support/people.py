@@ -78,8 +78,15 @@ def ring_of(board: Dashboard) -> KeyRing:
 
 @contextmanager
 def answering(engine: Engine, ring: KeyRing) -> Iterator[None]:
+    """That desk at work, while the block lasts."""
+    with working(desk_of(engine, ring)):
+        yield
+
+
+@contextmanager
+def working(desk: RequestsDesk) -> Iterator[None]:
     """A site's desk in a thread of its own, while the block lasts."""
-    desk, stop = desk_of(engine, ring), threading.Event()
+    stop = threading.Event()
 
     def work() -> None:
         while not stop.wait(0.05):

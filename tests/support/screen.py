@@ -52,31 +52,46 @@ def running_dashboard(
     folder: Path, database: Path, *, refresh_s: float = 1.0, role: str = "technician"
 ) -> Iterator[Screen]:  # fmt: skip
     """Start a dashboard over a database, opened by a token; end it with the block."""
+    access = f'[live]\nrefresh_s = {refresh_s}\n[access]\nby = "token"\ntoken_role = "{role}"\n'
+    engine = open_database(sqlite_url(database))
+    try:
+        with dashboard_process(folder, database, access) as (address, link):
+            yield Screen(address, link, folder, database, engine)
+    finally:
+        engine.dispose()
+
+
+@contextlib.contextmanager
+def dashboard_process(folder: Path, database: Path, access: str) -> Iterator[tuple[str, str]]:
+    """Run the dashboard as a process; its address, and the link it has printed to come in by ("" without one).
+
+    Args:
+        folder: Where its settings, keys and output.txt are.
+        database: The site's database, SQLite.
+        access: Further tables of its settings, as TOML.
+    """
     port = free_port()
     (folder / "dashboard.toml").write_text(
-        f'title = "Werk Nord"\ndatabase_url = "{sqlite_url(database)}"\nport = {port}\n'
-        f'[live]\nrefresh_s = {refresh_s}\n[access]\nby = "token"\ntoken_role = "{role}"\n'
+        f'title = "Werk Nord"\ndatabase_url = "{sqlite_url(database)}"\nport = {port}\n{access}'
     )
     output = folder / "output.txt"
-    engine = open_database(sqlite_url(database))
     with output.open("wb") as sink:
         process = subprocess.Popen(
             [sys.executable, "-m", "dashboard", "run", "--settings", str(folder / "dashboard.toml")],
             stdout=sink, stderr=subprocess.STDOUT, cwd=folder,
         )  # fmt: skip
         try:
-            wait_for_port(port, process, within_s=30.0)
+            wait_for_port(port, process, within_s=60.0)
             address = f"http://127.0.0.1:{port}/"
-            link = next(word for word in output.read_text().split() if word.startswith(address))
-            yield Screen(address, link, folder, database, engine)
+            said = output.read_text().split()
+            yield address, next((word for word in said if word.startswith(address) and "?" in word), "")
         finally:
             process.send_signal(signal.SIGTERM)
             try:
-                process.wait(10.0)
+                process.wait(15.0)
             except subprocess.TimeoutExpired:
                 process.kill()
                 process.wait()
-            engine.dispose()
 
 
 @contextlib.contextmanager

@@ -1,6 +1,7 @@
 """What the page of the fleet says of gateways, sensors and strangers; read from the page itself, without a browser."""
 
 import datetime as dt
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -28,11 +29,10 @@ from dashboard.queries.fleet import (
     sender_of,
 )
 from gateway_agent.status import certificate_end_us
-from schemas.database import open_database, sqlite_url
 from schemas.messages import GatewayStatus
 from schemas.site_tables import dead_letter, gateway, health, machine, point
-from tests.support.dashboards import make_dashboard
 from tests.support.learning_plant import build_learning_database
+from tests.support.page_runs import copied_database, run_page, words_of
 from tests.support.site_database import DAY_US, NOW_US, create_tables
 
 PARTS = ("gateways", "sensors", "devices")
@@ -54,30 +54,15 @@ def fleet_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def engine(fleet_database: Path, tmp_path: Path):
-    path = tmp_path / "site.db"
-    path.write_bytes(fleet_database.read_bytes())
-    opened = open_database(sqlite_url(path))
-    yield opened
-    opened.dispose()
-    runtime.install(None)
+    with copied_database(fleet_database, tmp_path) as opened:
+        yield opened
 
 
-def run(engine: Any, tmp_path: Path, *, language: str = "en", **query: str) -> AppTest:
-    board = make_dashboard(tmp_path, Path(str(engine.url.database)))
-    runtime.install(board)
-    page = AppTest.from_function(fleet_script, default_timeout=60)
-    page.session_state["session_word"] = board.door.admit("A. Schmidt")[1]
-    page.session_state["language"] = language
-    for name, value in query.items():
-        page.query_params[name] = value
-    page.run()
-    assert not page.exception, page.exception
-    return page
+run = partial(run_page, fleet_script, role="technician")
 
 
 def said(page: AppTest) -> str:
-    kinds = (page.header, page.subheader, page.markdown, page.caption, page.expander)
-    parts = [f"{getattr(element, 'value', '')}\n{getattr(element, 'label', '')}" for kind in kinds for element in kind]
+    parts = [words_of(page.header, page.subheader, page.markdown, page.caption, page.expander)]
     return "\n".join([*parts, *(element.proto.body for element in page.get("html"))]).replace("\\", "")
 
 

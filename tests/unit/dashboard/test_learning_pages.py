@@ -2,6 +2,7 @@
 
 import csv
 import io
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,6 @@ from dashboard import runtime
 from dashboard.pages.release_desk import exceeding_of, release_in_question, stage_steps, summed_scores
 from dashboard.queries.federation import UPDATES, read_federation, read_fits, read_ledger, read_releases
 from dashboard.reports.ledger import ledger_report
-from schemas.database import open_database, sqlite_url
 from schemas.messages import ShadowSummary
 from schemas.site_tables import (
     gateway,
@@ -30,6 +30,7 @@ from schemas.site_tables import (
 from tests.support import pdf_text
 from tests.support.dashboards import make_dashboard
 from tests.support.learning_plant import CANDIDATE, build_learning_database, desk_of_releases
+from tests.support.page_runs import copied_database, run_page, words_of
 from tests.support.people import ring_of
 from tests.support.site_database import NOW_US, create_tables
 
@@ -52,34 +53,15 @@ def learning_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def engine(learning_database: Path, tmp_path: Path):
-    path = tmp_path / "site.db"
-    path.write_bytes(learning_database.read_bytes())
-    opened = open_database(sqlite_url(path))
-    yield opened
-    opened.dispose()
-    runtime.install(None)
+    with copied_database(learning_database, tmp_path) as opened:
+        yield opened
 
 
-def run(
-    engine: Any, tmp_path: Path, *, role: str = "engineer", language: str = "en", now_us: int = NOW_US, **query: str
-) -> AppTest:  # fmt: skip
-    board = make_dashboard(tmp_path, Path(str(engine.url.database)), role=role, now_us=now_us)
-    runtime.install(board)
-    page = AppTest.from_function(learning_script, default_timeout=60)
-    page.session_state["session_word"] = board.door.admit("A. Schmidt")[1]
-    page.session_state["language"] = language
-    for name, value in query.items():
-        page.query_params[name] = value
-    page.run()
-    assert not page.exception, page.exception
-    return page
+run = partial(run_page, learning_script)
 
 
 def said(page: AppTest) -> str:
-    kinds = (page.header, page.subheader, page.markdown, page.caption, page.button, page.code, page.expander)
-    parts = [
-        f"{getattr(element, 'value', '')}\n{getattr(element, 'label', '')}" for kind in kinds for element in kind
-    ]  # fmt: skip
+    parts = [words_of(page.header, page.subheader, page.markdown, page.caption, page.button, page.code, page.expander)]
     parts += [element.proto.body for element in page.get("html")]
     return "\n".join(parts).replace("\\", "")
 

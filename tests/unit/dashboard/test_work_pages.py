@@ -1,7 +1,6 @@
 """What the pages of work say in each state and to each role; read from the page itself, without a browser."""
 
 from pathlib import Path
-from typing import Any
 
 import pytest
 import sqlalchemy as sa
@@ -13,10 +12,9 @@ from dashboard.pages.settings_tables import nameplates_toml
 from dashboard.queries.cases import Label, read_counts, read_entries, read_labels, read_unlabelled
 from dashboard.queries.cases import Tab as CaseTab
 from schemas.asset_table import AssetRow
-from schemas.database import open_database, sqlite_url
 from schemas.nameplate import load_nameplate
 from schemas.site_tables import delivery, machine, machine_case, notice_channel, point
-from tests.support.dashboards import make_dashboard
+from tests.support.page_runs import copied_database, run_page, words_of
 from tests.support.site_database import NOW_US, create_tables
 from tests.support.work_plant import build_work_database
 
@@ -45,48 +43,26 @@ def work_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def engine(work_database: Path, tmp_path: Path):
-    path = tmp_path / "site.db"
-    path.write_bytes(work_database.read_bytes())
-    opened = open_database(sqlite_url(path))
-    yield opened
-    opened.dispose()
-    runtime.install(None)
-
-
-def run(
-    script: Any, engine: Any, tmp_path: Path, *, role: str = "engineer", language: str = "en", **query: str
-) -> AppTest:
-    board = make_dashboard(tmp_path, Path(str(engine.url.database)), role=role)
-    runtime.install(board)
-    page = AppTest.from_function(script, default_timeout=60)
-    page.session_state["session_word"] = board.door.admit("A. Schmidt")[1]
-    page.session_state["language"] = language
-    for name, value in query.items():
-        page.query_params[name] = value
-    page.run()
-    assert not page.exception, page.exception
-    return page
+    with copied_database(work_database, tmp_path) as opened:
+        yield opened
 
 
 def said(page: AppTest) -> str:
-    kinds = (page.header, page.subheader, page.markdown, page.caption, page.button, page.checkbox)
-    return "\n".join(
-        str(getattr(element, "value", "")) + "\n" + str(getattr(element, "label", ""))
-        for kind in kinds
-        for element in kind
-    ).replace("\\", "")
+    return words_of(page.header, page.subheader, page.markdown, page.caption, page.button, page.checkbox).replace(
+        "\\", ""
+    )
 
 
 @pytest.mark.parametrize("language", ["en", "de"])
 def test_every_part_of_both_pages_shows_without_an_error_in_both_languages(engine, tmp_path, language):
     for tab in TABS:
-        assert run(alarms_script, engine, tmp_path, language=language, tab=tab).header
+        assert run_page(alarms_script, engine, tmp_path, language=language, tab=tab).header
     for part in PARTS:
-        assert run(settings_script, engine, tmp_path, language=language, part=part).header
+        assert run_page(settings_script, engine, tmp_path, language=language, part=part).header
 
 
 def test_active_cases_stand_worst_first_with_reason_age_and_who_has_them(engine, tmp_path):
-    text = said(run(alarms_script, engine, tmp_path))
+    text = said(run_page(alarms_script, engine, tmp_path))
     assert "Active (3)" in text or text.index("Cooling water pump 7") < text.index("Cement mill 1")
     assert text.index("Cement mill 1") < text.index("Exhaust fan 3")  # nobody has it; the other is acknowledged
     assert "(5 h ago), **nobody has acknowledged it**" in text
@@ -94,17 +70,17 @@ def test_active_cases_stand_worst_first_with_reason_age_and_who_has_them(engine,
 
 
 def test_viewer_sees_everything_and_is_offered_nothing(engine, tmp_path):
-    page = run(alarms_script, engine, tmp_path, role="viewer")
+    page = run_page(alarms_script, engine, tmp_path, role="viewer")
     assert "Cooling water pump 7" in said(page)
     assert "As viewer you may read this and change nothing; technician and those above may." in said(page)
     assert not page.checkbox
     for part in ("assets", "limits", "notices"):
-        page = run(settings_script, engine, tmp_path, role="technician", part=part)
+        page = run_page(settings_script, engine, tmp_path, role="technician", part=part)
         assert "As technician you may read this" in said(page)
 
 
 def test_danger_that_nobody_has_acknowledged_is_not_offered_for_the_shelf(engine, tmp_path):
-    page = run(alarms_script, engine, tmp_path)
+    page = run_page(alarms_script, engine, tmp_path)
     page.checkbox(key="pick:0:1").check().run()
     assert "A danger has to be acknowledged first: case 1." in said(page)
     page.checkbox(key="pick:0:3").check().run()
@@ -114,27 +90,27 @@ def test_danger_that_nobody_has_acknowledged_is_not_offered_for_the_shelf(engine
 def test_no_open_case_is_good_news_only_where_it_is_watched(engine, tmp_path):
     with engine.begin() as connection:
         connection.execute(sa.update(machine_case).values(state="closed", closed_at_us=1))
-    assert "5 of 8 points are assessable, 3 are blind" in said(run(alarms_script, engine, tmp_path))
+    assert "5 of 8 points are assessable, 3 are blind" in said(run_page(alarms_script, engine, tmp_path))
     with engine.begin() as connection:
         connection.execute(sa.update(point).values(learning="ready", quality="ok", last_received_us=NOW_US))
-    assert "All 8 points are assessable: silence is good news." in said(run(alarms_script, engine, tmp_path))
+    assert "All 8 points are assessable: silence is good news." in said(run_page(alarms_script, engine, tmp_path))
 
 
 def test_empty_plant_is_never_good_news(tmp_path):
     engine = create_tables(tmp_path / "site.db")
-    text = said(run(alarms_script, engine, tmp_path))
+    text = said(run_page(alarms_script, engine, tmp_path))
     assert "But nothing is being watched" in text
     for part in PARTS:
-        run(settings_script, engine, tmp_path, part=part)
+        run_page(settings_script, engine, tmp_path, part=part)
     for tab in TABS:
-        run(alarms_script, engine, tmp_path, tab=tab)
+        run_page(alarms_script, engine, tmp_path, tab=tab)
     engine.dispose()
     runtime.install(None)
 
 
 @pytest.mark.parametrize("number", ["99", "x", "-1", "9" * 30])
 def test_link_to_a_case_that_is_not_there_says_so(engine, tmp_path, number):
-    assert "This site knows no such case" in said(run(alarms_script, engine, tmp_path, case=number))
+    assert "This site knows no such case" in said(run_page(alarms_script, engine, tmp_path, case=number))
 
 
 def test_hostile_names_are_shown_as_text(engine, tmp_path):
@@ -142,14 +118,14 @@ def test_hostile_names_are_shown_as_text(engine, tmp_path):
     with engine.begin() as connection:
         connection.execute(sa.update(machine).values(title=hostile, area=hostile))
         connection.execute(sa.update(machine_case).values(title=hostile, acknowledged_by=hostile))
-    page = run(alarms_script, engine, tmp_path)
+    page = run_page(alarms_script, engine, tmp_path)
     for element in [*page.markdown, *page.caption]:
         assert "<script>" not in element.value
         assert "[x](" not in element.value
         assert ":red[r]" not in element.value
     assert hostile in said(page)
-    run(alarms_script, engine, tmp_path, tab="figures")
-    run(settings_script, engine, tmp_path, part="assets")
+    run_page(alarms_script, engine, tmp_path, tab="figures")
+    run_page(settings_script, engine, tmp_path, part="assets")
 
 
 def test_channel_that_does_not_work_is_named_with_its_age(engine, tmp_path):
@@ -166,7 +142,7 @@ def test_channel_that_does_not_work_is_named_with_its_age(engine, tmp_path):
                 attempts=9, created_at_us=NOW_US, text="the receiver answered 500",
             )
         )  # fmt: skip
-    text = said(run(settings_script, engine, tmp_path, part="notices"))
+    text = said(run_page(settings_script, engine, tmp_path, part="notices"))
     assert "✕ **does not work**, 60 s ago: the receiver cannot be reached" in text
     assert "3 did not fit into the queue" in text
 
