@@ -22,6 +22,7 @@ from schemas.settings import BrokerSettings
 
 SITE, GATEWAY, SENSORS = "bench", "bench-gw", "bench-sensors"
 COMMISSIONING_CAPTURES = 20
+MOST_QUEUED_BYTES = 1 << 30  # a reader that is slower than the publisher loses nothing
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,7 +131,7 @@ def _write_site(site: AggregatorPlace, by: ServedBy, *, learns: bool) -> None:
         "name": site.name,
         "folder": "var",
         "broker": broker_table(own, site.broker_port, by, user=site.name, stem="site"),
-        "broker_server": {"kind": by, "host": HOST, "port": site.broker_port},
+        "broker_server": {"kind": by, "host": HOST, "port": site.broker_port, "max_queued_bytes": MOST_QUEUED_BYTES},
         "learning": {"enabled": learns, "round_interval_s": 5.0, "deadline_s": 30.0},
         "rollout": {"staged": False},  # so that every round's release is taken while it is measured
     }

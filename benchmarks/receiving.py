@@ -77,7 +77,10 @@ def _received_per_s(bench: Bench, command: Sequence[str], size_kb: int, count: i
         for _ in range(count):
             while not publisher.publish(topic, payload):
                 publisher.wait_window(1.0)
-        receiver.communicate(timeout=PATIENCE_S)
+        try:
+            receiver.communicate(timeout=PATIENCE_S)
+        finally:
+            receiver.kill()  # who has lost a message waits for it
         rate = count / (time.monotonic() - began_s)
     publisher.stop()
     return rate

@@ -8,6 +8,8 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Row
 
 Key = Sequence[sa.Column[Any]]
+LARGEST = 2**63 - 1  # of a column
+LONGEST_SHOWN = 80  # characters of a cursor that is refused
 
 
 class CursorRefused(ValueError):
@@ -47,8 +49,19 @@ def read_piece(connection: Connection, query: sa.Select[Any], key: Key, *, limit
 def _values(cursor: str, key: Key) -> list[Any]:
     parts = cursor.split(":")
     if len(parts) != len(key):
-        raise CursorRefused(f"cursor {cursor!r} found; send what `next` of an answer said")
+        raise _refused(cursor)
     try:
-        return [sa.literal(column.type.python_type(part), column.type) for column, part in zip(key, parts, strict=True)]
+        return [_literal(column, part) for column, part in zip(key, parts, strict=True)]
     except ValueError as error:
-        raise CursorRefused(f"cursor {cursor!r} found; send what `next` of an answer said") from error
+        raise _refused(cursor) from error
+
+
+def _literal(column: sa.Column[Any], part: str) -> sa.BindParameter[Any]:
+    value = column.type.python_type(part)
+    if isinstance(value, int) and not -LARGEST - 1 <= value <= LARGEST:
+        raise ValueError("no database has such a number")
+    return sa.literal(value, column.type)
+
+
+def _refused(cursor: str) -> CursorRefused:
+    return CursorRefused(f"cursor {cursor[:LONGEST_SHOWN]!r} found; send what `next` of an answer said")
