@@ -69,7 +69,7 @@ def verify(connection: Connection, *, head: str | None = None) -> Verified:
         connection: To the site's database.
         head: A seal noted earlier, which must be in the chain.
     """
-    rows = connection.execution_options(yield_per=1000).execute(sa.select(audit).order_by(audit.c.audit_id))
+    rows = connection.execute(sa.select(audit).order_by(audit.c.audit_id), execution_options={"yield_per": 1000})
     return walk(rows, head=head)
 
 

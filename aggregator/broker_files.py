@@ -177,7 +177,8 @@ def access_of(
         rules = _rules(TOPICS, "gateway", site=own, gateway=client.name, member=client.name)
         return rules + [("read", topic) for topic in dict.fromkeys(foreign)]
     if client.kind == "site":
-        return _rules([t for t in TOPICS if t.leaves_plant], "gateway", site=own, member=client.name)
+        as_member = _rules([t for t in TOPICS if t.leaves_plant], "gateway", site=own, member=client.name)
+        return as_member + _rules([t for t in TOPICS if t.reader == "enterprise"], "site", site=own, member=client.name)
     return []
 
 

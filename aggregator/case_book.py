@@ -61,6 +61,7 @@ def write_case(connection: Connection, case_id: int | None, outcome: Outcome, *,
         "shelved_until_us": case.shelf.until_us if case.shelf else None,
         "shelved_by": case.shelf.actor if case.shelf else None,
         "shelved_reason": case.shelf.reason if case.shelf else None,
+        "cause": _cause(connection, case_id, case, outcome.entries),
     }
     if case_id is None:
         made = connection.execute(sa.insert(machine_case).values(**values, opened_at_us=now_us)).inserted_primary_key
@@ -71,6 +72,24 @@ def write_case(connection: Connection, case_id: int | None, outcome: Outcome, *,
     write_entries(connection, case_id, outcome.entries, now_us=now_us)
     queue_notices(connection, case_id, case, outcome.entries, now_us=now_us)
     return case_id
+
+
+def _cause(connection: Connection, case_id: int | None, case: Case, entries: Sequence[Entry]) -> str | None:
+    """What a person named last, else the likeliest diagnosis; None where it is not known."""
+    named = [entry.detail["label"] for entry in entries if entry.kind == "label" and entry.detail]
+    if named:
+        return str(named[-1])
+    if case_id is not None:
+        before = connection.execute(
+            sa.select(case_event.c.detail)
+            .where(case_event.c.case_id == case_id, case_event.c.kind == "label")
+            .order_by(case_event.c.event_id.desc())
+            .limit(1)
+        ).scalar_one_or_none()
+        if isinstance(before, dict) and before.get("label"):
+            return str(before["label"])
+    best = max(case.diagnosis, key=lambda item: item.confidence, default=None)
+    return None if best is None or best.label == "unknown" else best.label
 
 
 def end_shelves(connection: Connection, *, now_us: int) -> int:

@@ -20,6 +20,7 @@ from schemas.messages import AlarmState, Diagnosis, Priority
 
 CaseState = Literal["open", "acknowledged", "closed"]
 SITE = "site"  # who acted when no person did
+ALL_NORMAL = "all points are back to normal"
 MAX_SHELVE_US = 12 * 3600 * 1_000_000
 
 _OPENING: frozenset[AlarmState] = frozenset({"unacknowledged", "acknowledged", "latched"})
@@ -152,7 +153,7 @@ def _join(current: Case, change: AlarmChange) -> Outcome:
         entries.append(Entry("unshelved", SITE, f"worse while on the shelf: {case.priority}"))
     if all(state == "normal" for state in case.points.values()):
         case = replace(case, state="closed", shelf=None)
-        entries.append(Entry("closed", SITE, "all points are back to normal"))
+        entries.append(Entry("closed", SITE, ALL_NORMAL))
     return Outcome(case, tuple(entries))
 
 
@@ -163,12 +164,32 @@ def _surer(new: tuple[Diagnosis, ...], old: tuple[Diagnosis, ...]) -> bool:
     return best(new) > best(old)
 
 
+def on_own_limit(current: Case | None, machine: str, change: AlarmChange) -> Outcome:
+    """Take in a change of an alarm that the site itself judges: what has calmed down unseen waits for somebody.
+
+    As at a gateway (ISA-18.2): an alarm that nobody has acknowledged returns, and is normal with the acknowledgement.
+    """
+    unseen = change.state == "normal" and current is not None and current.state == "open"
+    if unseen and current is not None and change.point in current.points:
+        change = replace(change, state="returned")
+    return on_alarm(current, machine, change)
+
+
 def on_acknowledge(case: Case, actor: str, note: str) -> Outcome:
-    """A person has seen it and takes it on; doing so twice leaves the first name."""
+    """A person has seen it and takes it on; doing so twice leaves the first name.
+
+    Alarms that the site judges (`point:quantity`) are normal by this where they are calm; gateways answer for theirs.
+    """
     entry = Entry("acknowledged", actor, note)
     if case.state == "acknowledged":
         return Outcome(case, (entry,))
-    return Outcome(replace(case, state="acknowledged", acknowledged_by=actor), (entry,))
+    seen: dict[str, AlarmState] = {
+        name: "normal" if state == "returned" and ":" in name else state for name, state in case.points.items()
+    }
+    case = replace(case, state="acknowledged", acknowledged_by=actor, points=seen)
+    if seen and all(state == "normal" for state in seen.values()):
+        return Outcome(replace(case, state="closed", shelf=None), (entry, Entry("closed", SITE, ALL_NORMAL)))
+    return Outcome(case, (entry,))
 
 
 def on_note(case: Case, actor: str, note: str) -> Outcome:

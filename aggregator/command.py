@@ -86,6 +86,14 @@ def _parser(first: Sequence[str]) -> argparse.ArgumentParser:
     people = add("person", _person, "help where nobody can sign in as administrator any more")
     people.add_argument("what", choices=("promote", "remove"), help="make somebody administrator, or forget them")
     people.add_argument("name", help="exactly as on the page of people")
+    releases = add("release", _release, "list releases, take one in that was made elsewhere, take one back")
+    releases.add_argument("what", choices=("list", "show", "import", "export", "roll-back"), help="what to do")
+    releases.add_argument(
+        "which", nargs="?", metavar="NUMBER|PATH", help="a release by its number; to import, a folder or a file"
+    )
+    releases.add_argument("--vouch-for", metavar="KEY_ID", help="import: a signer that is not on the list of keys")
+    releases.add_argument("--out", type=Path, metavar="FILE", help="export: where to")
+    releases.add_argument("--note", default="", help="roll-back: why; others will read it")
     _add_offline(commands, first[0] if first else "")
     return parser
 
@@ -227,6 +235,15 @@ def _person(args: argparse.Namespace) -> int:
     finally:
         engine.dispose()
     return 0
+
+
+def _release(args: argparse.Namespace) -> int:
+    settings = _load(args)
+    if settings is None:
+        return 0
+    from aggregator import release_command
+
+    return release_command.run(settings, args)
 
 
 def _backup(args: argparse.Namespace) -> int:

@@ -1,7 +1,7 @@
 """This file knows what becomes of bad input: every piece is counted by its reason, the newest are kept to look at."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
@@ -10,17 +10,30 @@ from aggregator.intake import Refused
 from schemas.site_tables import dead_letter, dead_letter_count
 
 
-def write_refused(connection: Connection, refused: Sequence[Refused], *, keep_rows: int, now_us: int) -> None:
-    """Count what was refused, and keep the newest `keep_rows` of all."""
-    if not refused:
-        return
-    for reason, count in Counter(one.reason[:32] for one in refused).items():
+def write_refused(
+    connection: Connection, refused: Sequence[Refused], *, keep_rows: int, now_us: int,
+    only_counted: Mapping[str, int] | None = None,
+) -> None:  # fmt: skip
+    """Count what was refused, and keep the newest `keep_rows` of all.
+
+    Args:
+        connection: In a transaction.
+        refused: Counted and kept.
+        keep_rows: Of all that were ever kept.
+        now_us: Now.
+        only_counted: How many more came, by reason, of which a row is kept already.
+    """
+    counts = Counter(one.reason[:32] for one in refused)
+    counts.update(only_counted or {})
+    for reason, count in counts.items():
         of_reason = dead_letter_count.c.reason == reason
         changed = connection.execute(
             sa.update(dead_letter_count).where(of_reason).values(count=dead_letter_count.c.count + count)
         )
         if changed.rowcount == 0:
             connection.execute(sa.insert(dead_letter_count).values(reason=reason, count=count))
+    if not refused:
+        return
     connection.execute(
         sa.insert(dead_letter),
         [

@@ -17,11 +17,16 @@ class RequestRefused(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """What a request comes to: words for the person, a command for each of some points."""
+    """What a request comes to: words for the person, a command for each of some points.
+
+    Attributes:
+        capture: Boot and sequence of the capture that is meant; the newest without.
+    """
 
     answer: str
     action: CommandAction | None = None
     points: tuple[str, ...] = ()
+    capture: tuple[int, int] | None = None
 
 
 Handler = Callable[[Connection, Request, int], Decision]

@@ -5,6 +5,7 @@ AggregatorError
 ├── BrokerUnavailable     no broker can be run as the settings want it
 ├── BackupFailed          PostgreSQL's own program is missing or could not copy the database
 ├── PersonUnknown         there is nobody of the name a command was given
+├── ReleaseUnknown        there is no such release, or a command about it lacks something
 └── PartFailed            a part of the running service has ended by itself
 
 What breaks the contract between services is in `schemas.errors`.
@@ -33,3 +34,7 @@ class PartFailed(AggregatorError):
 
 class PersonUnknown(AggregatorError):
     """There is nobody of the name a command was given; nothing has changed."""
+
+
+class ReleaseUnknown(AggregatorError):
+    """There is no such release, or a command about releases lacks something; nothing has changed."""

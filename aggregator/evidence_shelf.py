@@ -10,8 +10,8 @@ from schemas.errors import MessageRejected
 from schemas.messages import Evidence
 from schemas.site_tables import evidence
 
-WAVEFORMS_KEPT: Final = 24  # of a point, each some 200 kB: what a person compares
-EVIDENCE_KEPT: Final = 500  # of a point, each some 30 kB: years of alarms
+WAVEFORMS_KEPT: Final = 24  # of a point, each some 200 kB with all axes: what a person compares
+EVIDENCE_KEPT: Final = 500  # of a point, each some 90 kB: years of alarms
 
 
 def evidence_row(found: Evidence) -> dict[str, Any]:
@@ -43,7 +43,7 @@ def bound_evidence(connection: Connection, points: Iterable[str]) -> None:
             .offset(WAVEFORMS_KEPT)
         )
         for row in connection.execute(with_waveform).all():
-            detail = {**row.detail, "waveform": None}
+            detail = {**row.detail, "waveform": None, "other_axes": []}
             connection.execute(sa.update(evidence).where(_is(row)).values(detail=detail, waveform_samples=None))
 
 

@@ -26,6 +26,8 @@ FIGURES = (
     Figure("queue_limit", "gauge", ("live", "queue_limit"), "Beyond this the broker holds them."),
     Figure("database_away", "gauge", ("live", "database_away"), "1 while messages wait for the database."),
     Figure("messages_total", "counter", ("live", "messages"), "Messages stored or refused, since the start."),
+    Figure("learning_dropped_total", "counter", ("live", "learning_dropped"),
+           "Messages of the learning not used, or that came outside of a round, since the start.", label="reason"),
     Figure("memory_bytes", "gauge", ("live", "memory_bytes"), "Resident memory of the aggregator."),
     Figure("log_lines_not_written_total", "counter", ("live", "log_lines_not_written"), "Repeats, since the start."),
 )  # fmt: skip

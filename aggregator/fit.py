@@ -8,18 +8,22 @@ import argparse
 import sys
 import time
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
+from typing import Any, cast, get_args
 
 import numpy as np
 
 from aggregator.errors import AggregatorError
 from aggregator.foundry.artefacts import BUILT as GRAPHS
+from aggregator.foundry.errors import FoundryError
 from aggregator.learning.local import learn_local_variation, run_local_rounds
 from aggregator.learning.strategy import Plan, RoundResult
 from aggregator.lives import learn_lives
-from aggregator.registry import first_release
+from aggregator.merge.levels import part_for_site
+from aggregator.release_making import LEARNING_RULE, first_release
 from gateway_agent.backtest import cut_windows, expand_lists, follow_life, parse_cut
 from gateway_agent.baseline import Baseline, Rows, expected_variance, model_rows
 from gateway_agent.builtin import builtin_model
@@ -32,8 +36,9 @@ from gateway_agent.session_sums import MIN_SESSION, Session
 from schemas.errors import RejectedInput
 from schemas.flower_codec import ClientCall
 from schemas.lives import lives_file
+from schemas.parameter_levels import MergeLevel
 from schemas.recordings import Recording, client_of, read_recording
-from schemas.release import LIVES, VARIATION, Release
+from schemas.release import LIVES, TRAIN_STEP, VARIATION, Release
 from schemas.settings import user_folder
 from schemas.signing import Signer
 from schemas.variation import Variation
@@ -41,7 +46,7 @@ from vibration.detection_features import detection_features
 from vibration.features import FEATURE_NAMES, MODEL_FEATURES, FeatureKernel
 from vibration.quality import assess_quality
 
-FAMILY = "dense_autoencoder_48"
+FAMILIES = {"dense": "dense_autoencoder_48", "conv": "conv_autoencoder_48"}
 MIN_ROWS = 10  # of one client; recordings are short, and every one of them is looked at by a person first
 ROWS_KEPT = 20_000
 DEFAULT_ROUNDS = 20
@@ -57,12 +62,25 @@ class FitError(AggregatorError):
 
 @dataclass(frozen=True, slots=True)
 class FitOptions:
-    """What the command line asks for beside the files."""
+    """What the command line asks for beside the files.
+
+    Attributes:
+        client_by: What counts as one client.
+        window_s: Length of a window.
+        seed: For first values and the order of batches.
+        rounds: How many.
+        graphs: A folder built by `aggregator foundry`: the network, and every rule to train it by.
+        rule: Which of its training graphs the release gets.
+        levels: Parts of the parameters that are not merged across the fleet (`schemas.parameter_levels`).
+    """
 
     client_by: str
     window_s: float
     seed: int
     rounds: int
+    graphs: Path = GRAPHS / FAMILIES["dense"]
+    rule: str = LEARNING_RULE
+    levels: Mapping[str, MergeLevel] = field(default_factory=dict)
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -74,6 +92,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--rounds", type=int, default=DEFAULT_ROUNDS)
     parser.add_argument("--key", type=Path, help="signing key; one of this user's own, made on first use, if left out")
+    network = parser.add_mutually_exclusive_group()
+    network.add_argument("--family", choices=sorted(FAMILIES), default="dense", help="network of the release (dense)")
+    network.add_argument("--graphs", type=Path, metavar="DIR", help="or a network built by `aggregator foundry build`")
+    parser.add_argument(
+        "--rule", default=LEARNING_RULE, metavar="NAME",
+        help=f"training graph of that network to learn by ({LEARNING_RULE}); `aggregator foundry list` names them",
+    )  # fmt: skip
+    parser.add_argument(
+        "--level",
+        action="append",
+        default=[],
+        metavar="PART=LEVEL",
+        help="merge a part of the parameters within a site only (site), or nowhere (machine); may be repeated",
+    )
     parser.add_argument("--out", type=Path, required=True, metavar="RELEASE_DIR", help="folder of the release")
 
 
@@ -88,16 +120,33 @@ def run(options: argparse.Namespace) -> int:
         raise FitError(f"{given} found; at least 1, above 0 and at least 0 needed")
     try:
         captures, lives = expand_lists(options.captures), expand_lists(options.lives)
-        release = fit(
-            captures, lives, FitOptions(options.client_by, options.window_s, options.seed, options.rounds),
-            signing_key(options.key),
+        wanted = FitOptions(
+            options.client_by, options.window_s, options.seed, options.rounds,
+            options.graphs or GRAPHS / FAMILIES[options.family], options.rule, read_levels(options.level),
         )  # fmt: skip
-    except (BacktestError, RejectedInput) as error:
+        release = fit(captures, lives, wanted, signing_key(options.key))
+    except (BacktestError, FoundryError, RejectedInput) as error:
         raise FitError(str(error)) from error
     options.out.mkdir(parents=True, exist_ok=True)
     release.save(options.out)
     _tell(f"release {release.digest[:12]} in {options.out}, signed by {release.signer}")
     return 0
+
+
+def read_levels(said: Sequence[str]) -> dict[str, MergeLevel]:
+    """Read `PART=LEVEL` of the command line.
+
+    Raises:
+        FitError: It is of another form, names a part twice, or a level that there is none of.
+    """
+    levels: dict[str, MergeLevel] = {}
+    for each in said:
+        part, _, level = each.partition("=")
+        if not part or level not in get_args(MergeLevel) or part in levels:
+            allowed = f"PART={'|'.join(get_args(MergeLevel))}, each part once"
+            raise FitError(f"--level {each} found, {allowed} allowed, such as --level layer_4=machine")
+        levels[part] = cast("MergeLevel", level)
+    return levels
 
 
 def signing_key(path: Path | None) -> Signer:
@@ -116,11 +165,16 @@ def fit(captures: Sequence[str], lives: Sequence[str], options: FitOptions, sign
 
     Raises:
         BacktestError, RejectedInput: A recording cannot be used.
+        FoundryError: The graphs cannot be read, or there is none of that rule.
+        ReleaseRejected: They are of other features than this software computes, or the levels fit none of their parts.
         FitError: No client has enough to learn from.
     """
     clients = _clients(captures, options)
     life_sums = learn_lives(_lives(lives))
-    base = first_release(GRAPHS / FAMILY, signer, created_at_us=time.time_ns() // 1000, seed=options.seed)
+    network: dict[str, Any] = {"rule": options.rule, "levels": options.levels}
+    base = first_release(
+        options.graphs, signer, created_at_us=time.time_ns() // 1000, seed=options.seed, **network
+    )  # fmt: skip
     slot = ModelSlot()
     slot.load(base)
     learnt = learn_local_variation({name: _app(base, slot, client) for name, client in clients.items()})
@@ -130,8 +184,9 @@ def fit(captures: Sequence[str], lives: Sequence[str], options: FitOptions, sign
     _tell(f"{known.sessions:.0f} healthy sessions of {len(known.layouts)} layouts say how healthy machines vary")
     apps = {name: _app(base, slot, client, known) for name, client in clients.items()}
     plan = Plan(
-        graph=base.manifest.files["train_step.onnx"].sha256, steps=STEPS, learning_rate=LEARNING_RATE, seed=options.seed
-    )
+        graph=base.manifest.files[TRAIN_STEP].sha256, steps=STEPS, learning_rate=_learning_rate(slot, options.rule),
+        seed=options.seed, part=partial(part_for_site, levels=slot.loaded.levels),
+    )  # fmt: skip
     theta, results = run_local_rounds(apps, base.parameters(), plan, rounds=options.rounds, on_round=_tell_round)
     good = [r for r in results if r.theta is not None]
     if not good:
@@ -141,10 +196,16 @@ def fit(captures: Sequence[str], lives: Sequence[str], options: FitOptions, sign
         "rows": sum(client.rows for client in clients.values()), "sessions": round(known.sessions),
     }  # fmt: skip
     return first_release(
-        GRAPHS / FAMILY, signer, created_at_us=time.time_ns() // 1000, parameters=theta, name="fitted", data=data,
-        metrics={name: float(value) for name, value in good[-1].metrics.items()},
+        options.graphs, signer, created_at_us=time.time_ns() // 1000, parameters=theta, name="fitted", data=data,
+        **network, metrics={name: float(value) for name, value in good[-1].metrics.items()},
         knowledge={VARIATION: known.pack(), LIVES: lives_file(life_sums)},
     )  # fmt: skip
+
+
+def _learning_rate(slot: ModelSlot, rule: str) -> float:
+    """Ours for the rule we know; for others what their graph says of itself."""
+    said = slot.loaded.training.settings.get("learning_rate")
+    return LEARNING_RATE if rule == LEARNING_RULE or said is None else said.default
 
 
 @dataclass(slots=True)

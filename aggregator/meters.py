@@ -7,10 +7,11 @@ from dataclasses import dataclass, field
 from sqlalchemy.engine import Engine
 
 from aggregator.historian import Arrived, Historian
-from schemas.messages import RecordBatch, RecordsAck
+from schemas.messages import Health, RecordBatch, RecordsAck
 from schemas.metrics import COUNT_BOUNDS, DURATION_BOUNDS_S, Family, Histogram
 
 PREFIX = "undertone_aggregator_"
+LAG_BOUNDS_S = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0, 300.0, 1800.0, 21_600.0, 86_400.0)
 
 
 @dataclass(slots=True)
@@ -20,6 +21,7 @@ class Meters:
     batch_messages: Histogram = field(default_factory=lambda: Histogram(COUNT_BOUNDS))
     batch_records: Histogram = field(default_factory=lambda: Histogram((*COUNT_BOUNDS, 1024.0, 2048.0, 4096.0, 8192.0)))
     commit_s: Histogram = field(default_factory=lambda: Histogram(DURATION_BOUNDS_S))
+    lag_s: Histogram = field(default_factory=lambda: Histogram(LAG_BOUNDS_S))
 
     def families(self) -> list[Family]:
         """The histograms, as the outside reads them."""
@@ -27,6 +29,7 @@ class Meters:
             "batch_messages": (self.batch_messages, "Messages in one commit."),
             "batch_records": (self.batch_records, "Records of gateways in one commit, those that came again included."),
             "commit_seconds": (self.commit_s, "One commit into the database."),
+            "lag_seconds": (self.lag_s, "From a capture's end to its result's commit, of the oldest in each commit."),
         }
         return [Family(PREFIX + name, "histogram", text, histogram=one) for name, (one, text) in told.items()]
 
@@ -40,6 +43,7 @@ class MeteredHistorian(Historian):
     ) -> None:  # fmt: skip
         super().__init__(engine, now_us=now_us, offline_after_s=offline_after_s, dead_letter_rows=dead_letter_rows)
         self._meters = meters
+        self._wall_us = now_us
 
     def store(self, arrived: Sequence[Arrived]) -> list[RecordsAck]:
         """See `Historian.store`; one that fails is not counted."""
@@ -47,7 +51,14 @@ class MeteredHistorian(Historian):
         acks = super().store(arrived)
         self._meters.commit_s.observe(time.perf_counter() - began_s)
         self._meters.batch_messages.observe(len(arrived))
-        self._meters.batch_records.observe(
-            sum(len(one.message.records) for one in arrived if isinstance(one.message, RecordBatch))
-        )
+        records = [
+            numbered.record
+            for one in arrived
+            if isinstance(one.message, RecordBatch)
+            for numbered in one.message.records
+        ]
+        self._meters.batch_records.observe(len(records))
+        measured_us = [record.measured_at_us for record in records if isinstance(record, Health)]
+        if measured_us:
+            self._meters.lag_s.observe(max(0.0, (self._wall_us() - min(measured_us)) / 1e6))
         return acks

@@ -57,6 +57,7 @@ class Outside:
     links: Mapping[str, Connected]
     parts: Mapping[str, Working]
     meters: Meters
+    dropped: Callable[[], Mapping[str, int]] = dict
     now_us: Callable[[], int] = lambda: time.time_ns() // 1000
     _reader: Engine = field(init=False)
     _server: "ObserveServer | None" = field(default=None, init=False)
@@ -73,6 +74,7 @@ class Outside:
             "links": {name: int(link.connected) for name, link in self.links.items()},
             "memory_bytes": memory_bytes(),
             "log_lines_not_written": unsaid_lines(),
+            "learning_dropped": dict(self.dropped()),
         }
         if recorder is not None:
             live |= {

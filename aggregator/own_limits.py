@@ -5,24 +5,25 @@ measurement. Counting is the gateway's (`schemas.alarm_counting`); the point tha
 `pump-07/de:temperature_c`. What was measured before a limit came into force raises nothing.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Engine, Row
 
 from aggregator.case_book import open_case, write_case
-from aggregator.cases import AlarmChange, on_alarm
+from aggregator.cases import AlarmChange, on_alarm, on_own_limit
 from aggregator.database import writing
 from aggregator.plant_tables import current_rows
-from schemas.alarm_counting import Counting, Rule, Severity
-from schemas.asset_table import UNITS, LimitRow
+from schemas.alarm_counting import Counting, Rule, Severity, judge_value
+from schemas.asset_table import UNITS, LimitRow, chosen_limit
 from schemas.messages import AlarmState, Priority
 from schemas.names import machine_of
-from schemas.site_tables import health, limit_watch, point, table_version
+from schemas.site_tables import health, limit_alarm, limit_watch, point, table_version
 
 WINDOWS_A_STEP = 200  # of one point; the rest waits for the next step
 POINTS_A_STEP = 500
+KEPT_US = 400 * 86_400_000_000  # of what was told: a year of figures, and a month to compare it with
 
 
 class OwnLimits:
@@ -103,7 +104,7 @@ class OwnLimits:
             limit = chosen_limit(limits, name, row.rpm)
             if row.value is None or limit is None:
                 continue
-            severity, calm = judge_value(row.value, limit, self._rule.dead_band)
+            severity, calm = judge_value(row.value, limit.alert, limit.danger, self._rule.dead_band)
             change = counting.take(severity, calm=calm)
             if change is not None:
                 standing = counting.standing
@@ -137,12 +138,28 @@ class OwnLimits:
             if change == "ended"
             else f"{words} {value:.3g}{unit} is above the plant's own limit of {bound:g}{unit} ({limit.source})"
         )
+        self._note(connection, name, quantity, AlarmChange(name, state, priority, reason, at_us), value, bound)
         self._join(connection, name, AlarmChange(f"{name}:{quantity}", state, priority, reason, at_us))
 
-    def _join(self, connection: Connection, name: str, change: AlarmChange) -> None:
+    def _note(
+        self, connection: Connection, name: str, quantity: str, change: AlarmChange, value: float | None = None,
+        bound: float | None = None,
+    ) -> None:  # fmt: skip
+        """Keep it for the figures of the alarms; what is older than they reach leaves."""
+        now_us = self._now_us()
+        connection.execute(
+            sa.insert(limit_alarm).values(
+                point=name, machine=machine_of(name), quantity=quantity, state=change.state, priority=change.priority,
+                value=value, bound=bound, measured_at_us=change.at_us, told_at_us=now_us, reason=change.reason,
+            )
+        )  # fmt: skip
+        connection.execute(sa.delete(limit_alarm).where(limit_alarm.c.told_at_us < now_us - KEPT_US))
+
+    def _join(self, connection: Connection, name: str, change: AlarmChange, *, by_a_person: bool = False) -> None:
         found = open_case(connection, machine_of(name))
         case_id, case = found if found is not None else (None, None)
-        write_case(connection, case_id, on_alarm(case, machine_of(name), change), now_us=self._now_us())
+        take = on_alarm if by_a_person else on_own_limit
+        write_case(connection, case_id, take(case, machine_of(name), change), now_us=self._now_us())
 
     def _forget(self, connection: Connection, name: str, quantity: str, watch: Row[Any] | None) -> None:
         if watch is None:
@@ -151,31 +168,11 @@ class OwnLimits:
             gone = AlarmChange(
                 f"{name}:{quantity}", "normal", "alert", "the plant's own limit was taken away", watch.through_us
             )
-            self._join(connection, name, gone)
+            self._note(connection, name, quantity, gone)
+            self._join(connection, name, gone, by_a_person=True)
         connection.execute(
             sa.delete(limit_watch).where(limit_watch.c.point == name, limit_watch.c.quantity == quantity)
         )
-
-
-def chosen_limit(limits: Iterable[LimitRow], name: str, rpm: float | None) -> LimitRow | None:
-    """The limit that speaks of a point at a speed: of the point before of its machine, of a speed before of all."""
-    holding = [limit for limit in limits if limit.holds_at(name, rpm)]
-    return max(
-        holding,
-        key=lambda limit: (limit.applies_to == name, limit.rpm_from is not None or limit.rpm_to is not None),
-        default=None,
-    )
-
-
-def judge_value(value: float, limit: LimitRow, dead_band: float) -> tuple[Severity, bool]:
-    """How bad one value is, and whether it lies below the dead band. A value on a limit is above it."""
-    if limit.danger is not None and value >= limit.danger:
-        return "danger", False
-    if limit.alert is not None and value >= limit.alert:
-        return "alert", False
-    lowest = limit.alert if limit.alert is not None else limit.danger
-    assert lowest is not None
-    return "none", value < lowest - dead_band * abs(lowest)
 
 
 def quantity_words(quantity: str) -> str:

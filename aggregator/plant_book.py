@@ -32,6 +32,19 @@ class _Point:
     changes: dict[str, Any] = field(default_factory=dict)
     window: Health | None = None
     """The newest one, which is not among the changes yet."""
+    baseline_us: tuple[int | None, int | None] = (None, None)
+    """First and last capture that healthy was learnt from; the last None while it is still being learnt."""
+
+    def note_baseline(self, window: Health) -> None:
+        """Follow from when to when a point learns; learning that begins again is a new baseline."""
+        from_us, until_us = self.baseline_us
+        if window.learning == "learning" and window.quality == "ok" and (from_us is None or until_us is not None):
+            self.baseline_us = (window.measured_at_us, None)
+        elif window.learning == "ready" and from_us is not None and until_us is None:
+            self.baseline_us = (from_us, window.measured_at_us)
+        else:
+            return
+        self.changes |= {"baseline_from_us": self.baseline_us[0], "baseline_until_us": self.baseline_us[1]}
 
     def take_window(self) -> None:
         """Say what the newest window says, before anything newer is said."""
@@ -76,6 +89,7 @@ class PlantBook:
         if isinstance(record, Health):
             known.measured_at_us.append(record.measured_at_us)
             known.window = record
+            known.note_baseline(record)
         elif isinstance(record, PointNotice):
             known.take_window()
             known.changes |= {"learning": record.learning, "quality": record.quality[:32], "notice": record.text}
@@ -125,7 +139,8 @@ class PlantBook:
         if on_machine not in self._machines:
             write_machine(connection, on_machine, now_us=now_us)
             self._machines.add(on_machine)
-        row = connection.execute(sa.select(point.c.gateway).where(point.c.point == name)).one_or_none()
+        columns = (point.c.gateway, point.c.baseline_from_us, point.c.baseline_until_us)
+        row = connection.execute(sa.select(*columns).where(point.c.point == name)).one_or_none()
         if row is None:
             connection.execute(
                 sa.insert(point).values(
@@ -134,7 +149,7 @@ class PlantBook:
                 )
             )  # fmt: skip
             return _Point(source)
-        known = _Point(row.gateway)
+        known = _Point(row.gateway, baseline_us=(row.baseline_from_us, row.baseline_until_us))
         measured = connection.execute(
             sa.select(health.c.measured_at_us)
             .where(health.c.point == name)
@@ -154,8 +169,9 @@ def write_machine(connection: Connection, name: str, *, now_us: int, plate: Name
     if plate is not None:
         values = {
             "title": plate.title,
+            "area": plate.area,
             "criticality": plate.criticality,
-            "nameplate": plate.model_dump(mode="json", exclude_none=True),
+            "nameplate": plate.model_dump(mode="json", exclude_none=True, exclude={"area"}),
         }
     if row is None:
         plain = {"title": "", "criticality": 3, "nameplate": None}

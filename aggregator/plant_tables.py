@@ -12,7 +12,7 @@ from pydantic import BaseModel, ValidationError
 from sqlalchemy.engine import Connection, Row
 
 from aggregator.desk_answers import RequestRefused
-from schemas.asset_table import AssetRow, BearingRow, LimitRow, unknown_bearing
+from schemas.asset_table import AssetRow, BearingRow, LimitRow, StopCost, unknown_bearing
 from schemas.csv_table import check_rows, plain_row
 from schemas.nameplate import BearingPlate, Nameplate
 from schemas.notice_routes import MAX_ROUTES, Route
@@ -79,7 +79,8 @@ def set_assets(connection: Connection, asked: Request, now_us: int) -> str:
         plate = _kept(row.nameplate(own), known.get(row.machine))
         values = {
             "title": row.title, "area": row.area, "criticality": row.criticality,
-            "nameplate": plate.model_dump(mode="json", exclude_none=True),
+            "nameplate": plate.model_dump(mode="json", exclude_none=True, exclude={"area"}),
+            "stop_cost_per_h": row.stop_cost_per_h, "currency": row.currency, "stop_h": row.stop_h,
         }  # fmt: skip
         found = known.get(row.machine)
         if found is None:
@@ -131,7 +132,8 @@ def asset_row(row: Row[Any]) -> AssetRow:
     """The table row of a machine as the database has it; a nameplate that cannot be read counts as none."""
     try:
         plate = Nameplate.model_validate(row.nameplate) if row.nameplate else None
-        return AssetRow.of(row.machine, row.title, row.area, row.criticality, plate)
+        stop = StopCost(row.stop_cost_per_h, row.currency, row.stop_h)
+        return AssetRow.of(row.machine, row.title, row.area, row.criticality, plate, stop)
     except ValidationError:
         return AssetRow.of(row.machine, row.title[:200], row.area[:200], 3, None)
 
@@ -165,7 +167,7 @@ def _kept(plate: Nameplate, row: Row[Any] | None) -> Nameplate:
         before = Nameplate.model_validate(row.nameplate)
     except ValidationError:
         return plate
-    changes: dict[str, object] = {"unit_calibrated": before.unit_calibrated}
+    changes: dict[str, object] = {"unit_calibrated": before.unit_calibrated, "sensor_from_hz": before.sensor_from_hz}
     old, new = before.bearing, plate.bearing
     same = old is not None and (new.name if new else None) == old.name
     if same and old is not None and old.orders and (new is None or new.elements is None):

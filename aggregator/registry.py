@@ -1,167 +1,29 @@
 """This file knows the releases of a site or an enterprise: how merged parameters become one, and which is current."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
-import numpy as np
-import onnxruntime as ort
 import sqlalchemy as sa
-from numpy.typing import NDArray
 from sqlalchemy.engine import Connection, Engine
 
 from aggregator.database import writing
-from aggregator.foundry.artefacts import SPEC_FILE, BuiltSpec, read_checked
-from aggregator.foundry.errors import UnknownNameError
-from aggregator.foundry.families import family_named
+from aggregator.release_making import Level, Parameters, foreign_release, next_release
 from aggregator.rollout_plan import Stage
 from schemas.errors import ReleaseRejected
-from schemas.feature_layout import FEATURE_LAYOUT
-from schemas.parameter_levels import MergeLevel
-from schemas.release import (
-    GOLDEN,
-    MANIFEST,
-    PARAMETERS,
-    SCORE,
-    SIGNATURE,
-    SPEC,
-    TRAIN_STEP,
-    Release,
-    golden_file,
-    make_release,
-    read_release_bundle,
-)
+from schemas.release import LIVES, PARAMETERS, SCORE, SPEC, TRAIN_STEP, VARIATION, Release, read_release_bundle
 from schemas.signing import KeyRing, Signer
 from schemas.site_tables import release as release_table
 from schemas.site_tables import release_event as release_event_table
+from schemas.variation import Variation
 
-Level = Literal["builtin", "fleet", "site"]
-Parameters = NDArray[np.float32]
-
-GOLDEN_ROWS = 16
-GOLDEN_SEED = 20
-LEARNING_RULE = "adam_prox_step"
 KEPT_RELEASES = 50  # older ones are of no use to anybody: a gateway goes back by one, not by fifty
 ROLLED_BACK = "rolled_back"  # the rule of a release that has the parameters of an earlier one
+IMPORTED = "imported"  # the rule of a release that was made elsewhere, and the first stage of its history
+FLEET_PARAMETERS = "fleet_parameters"  # in what a site's release says of its merge: whose child it is
+OWN_NETWORK = "own_network"  # there, and 1, where the site's people have given it another network than the fleet's
+FLEET_VERSION = "fleet_version"  # in what it says of its data: the last of the fleet's that it has heard of
 KEPT_HISTORY = 20  # times as many, of what happened to them: some hundred bytes each
-
-
-def golden_vectors(score_graph: bytes, parameters: Parameters, inputs: int) -> bytes:
-    """Compute what a gateway must reproduce before it takes a release into use."""
-    options = ort.SessionOptions()
-    options.intra_op_num_threads = options.inter_op_num_threads = 1
-    session = ort.InferenceSession(score_graph, options, providers=["CPUExecutionProvider"])
-    x = np.random.default_rng(GOLDEN_SEED).standard_normal((GOLDEN_ROWS, inputs)).astype(np.float32)
-    (score,) = session.run(["score"], {"x": x, "theta": parameters})
-    return golden_file(x, score)
-
-
-def first_release(
-    graphs: Path,
-    signer: Signer,
-    *,
-    created_at_us: int,
-    rule: str = LEARNING_RULE,
-    levels: Mapping[str, MergeLevel] | None = None,
-    parameters: Parameters | None = None,
-    seed: int = 0,
-    name: str = "undertone",
-    version: int = 1,
-    data: Mapping[str, int] | None = None,
-    metrics: Mapping[str, float] | None = None,
-    knowledge: Mapping[str, bytes] | None = None,
-) -> Release:
-    """Make a release from a folder of graphs, with parameters given or drawn from a seed.
-
-    Args:
-        graphs: A folder built by `aggregator foundry`.
-        signer: Who vouches for it.
-        created_at_us: Microseconds since 1970 UTC.
-        rule: Which of the folder's training graphs gateways are to learn by.
-        levels: Parts of the parameters that are not merged across the fleet (`schemas.parameter_levels`).
-        parameters: Theta, shape (P,); the family's first values if None.
-        seed: For those first values.
-        name: Name of the release.
-        version: Its number.
-        data: Counts of what the parameters were learnt from.
-        metrics: Losses on data held back.
-        knowledge: Files beside the model: `schemas.release.VARIATION`, `LIVES`, `TEACHER`.
-
-    Raises:
-        ArtefactError: The folder is incomplete or altered.
-        UnknownNameError: It has no graph of that rule.
-        ReleaseRejected: The parameters do not fit.
-    """
-    spec = BuiltSpec.load(graphs)
-    count = spec.parameter_spec.count
-    if rule not in spec.graphs:
-        raise UnknownNameError("training graph", rule, sorted(spec.graphs.keys() - {"score"}))
-    if parameters is None:
-        parameters = family_named(spec.family, spec.features).initial_theta(seed)
-    score, step = (
-        read_checked(graphs, spec.graphs[graph].file, spec.graphs[graph].sha256) for graph in ("score", rule)
-    )
-    description = {
-        "name": name,
-        "release_version": version,
-        "created_at_us": created_at_us,
-        "level": "builtin",
-        "family": spec.family,
-        "features": FEATURE_LAYOUT,
-        "inputs": spec.features,
-        "parameter_count": count,
-        "data": dict(data or {}),
-        "metrics": dict(metrics or {}),
-        "levels": dict(levels or {}),
-    }
-    files = {SPEC: (graphs / SPEC_FILE).read_bytes(), SCORE: score, TRAIN_STEP: step, **(knowledge or {})}
-    return _sign(description, files, parameters, signer)
-
-
-def next_release(
-    parent: Release,
-    parameters: Parameters,
-    signer: Signer,
-    *,
-    version: int,
-    level: Level,
-    created_at_us: int,
-    data: Mapping[str, int],
-    metrics: Mapping[str, float],
-    merge: Mapping[str, str | int | float],
-    knowledge: Mapping[str, bytes] | None = None,
-) -> Release:
-    """Make a release of the parent's graphs with other parameters.
-
-    Raises:
-        ReleaseRejected: The parameters do not fit, or are not finite.
-    """
-    description = {
-        **parent.manifest.model_dump(exclude={"files"}),
-        "release_version": version,
-        "base_version": parent.version,
-        "created_at_us": created_at_us,
-        "level": level,
-        "data": dict(data),
-        "metrics": dict(metrics),
-        "merge": dict(merge),
-    }
-    kept = {n: blob for n, blob in parent.files.items() if n not in {MANIFEST, SIGNATURE, PARAMETERS, GOLDEN}}
-    return _sign(description, {**kept, **(knowledge or {})}, parameters, signer)
-
-
-def _sign(
-    description: Mapping[str, Any], files: Mapping[str, bytes], parameters: Parameters, signer: Signer
-) -> Release:
-    if parameters.shape != (description["parameter_count"],) or not np.isfinite(parameters).all():
-        raise ReleaseRejected(
-            "wrong_shape" if np.isfinite(parameters).all() else "not_finite",
-            f"parameters of shape {parameters.shape} cannot make a release of {description['parameter_count']}",
-        )
-    golden = golden_vectors(files[SCORE], parameters, description["inputs"])
-    theta = np.ascontiguousarray(parameters, "<f4").tobytes()
-    return make_release(description, {**files, PARAMETERS: theta, GOLDEN: golden}, signer)
 
 
 @dataclass(frozen=True, slots=True)
@@ -231,6 +93,28 @@ class Registry:
             bundle = connection.execute(query).scalar()
         return None if bundle is None else read_release_bundle(bundle, KeyRing([]))
 
+    def brings_network(self, version: int) -> bool:
+        """Whether a release has another network than the last good one before it."""
+        t = release_table.c
+        good = (t.release_version < version) & t.state.in_(("current", "superseded"))
+        query = sa.select(t.manifest).where((t.release_version == version) | good).order_by(t.release_version.desc())
+        with self._engine.connect() as connection:
+            found = connection.execute(query.limit(2)).scalars().all()
+        return len({manifest["files"][SCORE]["sha256"] for manifest in found}) > 1
+
+    def digest_of(self, version: int) -> str | None:
+        """Digest of one release by its version; None when it is not kept."""
+        query = sa.select(release_table.c.digest).where(release_table.c.release_version == version)
+        with self._engine.connect() as connection:
+            return connection.execute(query).scalar()
+
+    def graphs_of(self, digests: Iterable[str]) -> dict[str, str]:
+        """Digest of a release -> sha256 of its training graph, of those that are kept here."""
+        c = release_table.c
+        query = sa.select(c.digest, c.manifest).where(c.digest.in_(sorted(digests)))
+        with self._engine.connect() as connection:
+            return {row.digest: row.manifest["files"][TRAIN_STEP]["sha256"] for row in connection.execute(query)}
+
     def publish(
         self,
         connection: Connection,
@@ -242,26 +126,93 @@ class Registry:
         merge: Mapping[str, str | int | float],
         above_version: int = 0,
         knowledge: Mapping[str, bytes] | None = None,
+        learnt_on: int | None = None,
     ) -> Release:
         """Make the next release and make it current, or a candidate, within the caller's transaction.
 
         Its version is above every one here, and above `above_version`: a site that has lost its database must still
         get above what its gateways have in use, they take nothing older.
 
+        Args:
+            connection: The caller's.
+            parameters: Theta, shape (P,), of the newest release's model.
+            level: Whose it is.
+            data: Counts of what it was learnt from.
+            metrics: Losses on data held back.
+            merge: How it came about.
+            above_version: See above.
+            knowledge: Files beside the model that change.
+            learnt_on: The release that the parameters were learnt on, where it may have been replaced meanwhile.
+
         Raises:
-            ReleaseRejected: The parameters cannot be released.
+            ReleaseRejected: The parameters cannot be released; with `reason` replaced: they were learnt on a release
+                that another has replaced, by import or by a roll-back.
         """
+        newest = self._newest(connection)
+        if learnt_on is not None and newest.version != learnt_on:
+            raise ReleaseRejected("replaced", f"release {newest.version} has replaced {learnt_on} since")
         made = next_release(
-            self._newest(connection), parameters, self._signer, version=self._next_version(connection, above_version),
+            newest, parameters, self._signer, version=self._next_version(connection, above_version),
             level=level, created_at_us=self._clock_us(), data=data, metrics=metrics, merge=merge, knowledge=knowledge,
         )  # fmt: skip
-        if self.staged:
-            self._insert(connection, made, "candidate", None)
-        else:
-            self._supersede(connection)
-            self._insert(connection, made, "current", "everywhere")
-        self._forget_old(connection, made.version)
+        self._bring_in(connection, made)
         return made
+
+    def publish_foreign(
+        self,
+        connection: Connection,
+        made: Release,
+        *,
+        level: Level,
+        merge: Mapping[str, str | int | float],
+        actor: str,
+        fleet_version: int | None = None,
+        above_version: int = 0,
+    ) -> Release:
+        """Make the next release of one that was made elsewhere: network, rule, levels and parameters are its own.
+
+        What is known of healthy machines and of lives does not hang on the network: where it knows less of the ways in
+        which healthy machines vary, or nothing of lives, what is known here stays.
+
+        Args:
+            connection: The caller's.
+            made: The other release; `aggregator.release_import.check_runs` has passed it.
+            level: Whose it is here.
+            merge: How it came about.
+            actor: Who brings it in, for its history.
+            fleet_version: The enterprise's number of it; that of the newest release here when it is not the fleet's.
+            above_version: As in `publish`.
+
+        Raises:
+            ReleaseRejected: Its files are too large together; with `reason` already_here: the newest release is it.
+        """
+        newest = self._newest(connection)
+        if all(made.files.get(name) == newest.files.get(name) for name in (SCORE, TRAIN_STEP, SPEC, PARAMETERS)) and (
+            made.manifest.levels == newest.manifest.levels and fleet_version is None
+        ):
+            raise ReleaseRejected(
+                "already_here", f"release {newest.version}, the newest here, has the same graphs and parameters already"
+            )
+        heard = newest.manifest.data.get(FLEET_VERSION, 0) if fleet_version is None else fleet_version
+        data = {name: count for name, count in made.manifest.data.items() if name != FLEET_VERSION}
+        if level == "site" and (
+            made.files[TRAIN_STEP] != newest.files[TRAIN_STEP] or OWN_NETWORK in newest.manifest.merge
+        ):
+            merge = {**merge, OWN_NETWORK: 1}
+        ours = foreign_release(
+            made, self._signer, version=self._next_version(connection, above_version), level=level,
+            created_at_us=self._clock_us(), data=data | ({FLEET_VERSION: heard} if heard else {}), merge=merge,
+            knowledge=_better_known(newest, made),
+        )  # fmt: skip
+        self._bring_in(connection, ours)
+        text = f"{ours.manifest.family}, {ours.manifest.parameter_count} parameters, made as release {made.version}"
+        connection.execute(
+            sa.insert(release_event_table).values(
+                release_version=ours.version, at_us=self._clock_us(), stage=IMPORTED, actor=actor, text=text,
+                evidence={},
+            )
+        )  # fmt: skip
+        return ours
 
     def standings(self) -> list[Standing]:
         """Candidates and the current release, oldest first."""
@@ -319,12 +270,14 @@ class Registry:
             )
 
     def withdraw(
-        self, version: int, text: str, figures: Mapping[str, float], *, actor: str, above_version: int = 0
-    ) -> Release | None:
-        """Take a release back, and candidates that were learnt on it.
+        self, version: int, text: str, figures: Mapping[str, float], *, actor: str, above_version: int = 0,
+        level: Level | None = None,
+    ) -> Release | None:  # fmt: skip
+        """Take a release back, and candidates that were learnt on it; where another takes its place, all candidates.
 
         Where it may run already, the parameters and knowledge of the last good release go out to every gateway as a
-        new release: versions only go up, so what was withdrawn cannot come back by replay.
+        new release: versions only go up, so what was withdrawn cannot come back by replay. Taking that one back in turn
+        goes to the one before the good one.
 
         Args:
             version: Of the release to take back.
@@ -332,26 +285,26 @@ class Registry:
             figures: What that was decided on.
             actor: Who decided.
             above_version: Highest version that any gateway says it runs.
+            level: Whose the one that comes back is; that of the good one if None.
 
         Returns:
             The release that brings the good one back; None where the bad one ran nowhere, or nothing is before it.
         """
         t = release_table.c
         with writing(self._engine) as connection:
-            row = connection.execute(sa.select(t.state, t.stage).where(t.release_version == version)).one()
+            row = connection.execute(sa.select(t.state, t.stage, t.manifest).where(t.release_version == version)).one()
+            merge = row.manifest.get("merge", {})
+            before_version = merge["to"] if merge.get("rule") == ROLLED_BACK else version
             good = connection.execute(
                 sa.select(t.bundle)
-                .where(t.release_version < version, t.state.in_(("current", "superseded")))
+                .where(t.release_version < before_version, t.state.in_(("current", "superseded")))
                 .order_by(t.release_version.desc())
                 .limit(1)
             ).scalar()
             if row.state == "current" and good is None:
                 return None
-            connection.execute(
-                sa.update(release_table)
-                .where(t.state == "candidate", t.release_version > version)
-                .values(state="withdrawn", stage_text=f"learnt on release {version}, which was withdrawn")
-            )
+            learnt = f"learnt on release {version}, which was withdrawn"
+            self._drop_candidates(connection, _learnt_on(connection, version), learnt)
             connection.execute(sa.update(release_table).where(t.release_version == version).values(state="withdrawn"))
             self._enter(connection, version, "withdrawn", 0.0, text, figures, actor=actor)
             if row.stage in {None, "shadow"} or good is None:
@@ -359,15 +312,30 @@ class Registry:
             before = read_release_bundle(good, KeyRing([]))
             made = next_release(
                 before, before.parameters(), self._signer, version=self._next_version(connection, above_version),
-                level=before.manifest.level, created_at_us=self._clock_us(), data=before.manifest.data,
+                level=level or before.manifest.level, created_at_us=self._clock_us(), data=before.manifest.data,
                 metrics=before.manifest.metrics,
-                merge={"rule": ROLLED_BACK, "to": before.version, "from": version, "reason": text[:200]},
+                merge={
+                    **{n: said for n, said in before.manifest.merge.items() if n in {FLEET_PARAMETERS, OWN_NETWORK}},
+                    "rule": ROLLED_BACK, "to": before.version, "from": version, "reason": text[:200],
+                },
             )  # fmt: skip
+            passed = f"release {made.version} had to go above it; bring it in again"
+            newer = sa.select(t.release_version).where(t.release_version > version)
+            self._drop_candidates(connection, connection.execute(newer).scalars(), passed)
             self._supersede(connection)
             self._insert(connection, made, "current", None)
             why = f"release {before.version} again, because {version} was withdrawn: {text}"
             self._enter(connection, made.version, "everywhere", 0.0, why, {}, actor=actor)
             return made
+
+    @staticmethod
+    def _drop_candidates(connection: Connection, versions: Iterable[int], text: str) -> None:
+        t = release_table.c
+        connection.execute(
+            sa.update(release_table)
+            .where(t.state == "candidate", t.release_version.in_(sorted(versions)))
+            .values(state="withdrawn", stage_text=text)
+        )
 
     def _enter(
         self, connection: Connection, version: int, stage: Stage, share: float, text: str,
@@ -388,6 +356,14 @@ class Registry:
                 release_version=version, at_us=now_us, stage=stage, actor=actor, text=text, evidence=dict(figures)
             )
         )
+
+    def _bring_in(self, connection: Connection, made: Release) -> None:
+        if self.staged:
+            self._insert(connection, made, "candidate", None)
+        else:
+            self._supersede(connection)
+            self._insert(connection, made, "current", "everywhere")
+        self._forget_old(connection, made.version)
 
     @staticmethod
     def _evidence(connection: Connection, version: int) -> dict[str, Any]:
@@ -446,3 +422,26 @@ class Registry:
     def _newest_row(connection: Connection) -> bytes | None:
         query = sa.select(release_table.c.bundle).where(release_table.c.state.in_(("candidate", "current")))
         return connection.execute(query.order_by(release_table.c.release_version.desc()).limit(1)).scalar()
+
+
+def _learnt_on(connection: Connection, version: int) -> set[int]:
+    """Releases that were learnt on this one, or on those; not what was brought in from elsewhere since."""
+    t = release_table.c
+    query = sa.select(t.release_version, t.manifest).where(t.release_version > version).order_by(t.release_version)
+    found = {version}
+    for row in connection.execute(query):
+        if row.manifest.get("base_version") in found:
+            found.add(row.release_version)
+    return found - {version}
+
+
+def _better_known(newest: Release, made: Release) -> dict[str, bytes]:
+    """Files of the newest release that say more than those of another, which may lack them."""
+    better: dict[str, bytes] = {}
+    if VARIATION in newest.files:
+        theirs = Variation.unpack(made.files[VARIATION]).sessions if VARIATION in made.files else 0.0
+        if Variation.unpack(newest.files[VARIATION]).sessions > theirs:
+            better[VARIATION] = newest.files[VARIATION]
+    if LIVES in newest.files and LIVES not in made.files:
+        better[LIVES] = newest.files[LIVES]
+    return better

@@ -133,7 +133,8 @@ class RequestsDesk:
         if machine is None:
             raise RequestRefused(f"{asked.action} needs the name of a machine")
         if asked.action == "request_evidence":
-            return Decision("asked for spectra", "request_evidence", _points(connection, machine, asked.point))
+            points = _points(connection, machine, asked.point)
+            return Decision("asked for spectra", "request_evidence", points, _named_capture(asked))
         if asked.action == "maintenance":
             points = _points(connection, machine, asked.point)
             found = open_case(connection, machine)
@@ -169,6 +170,7 @@ class RequestsDesk:
             )
         }
         now_us = self._now_us()
+        boot, sequence = decision.capture or (None, None)
         return [
             {
                 "gateway": owners[name],
@@ -181,6 +183,8 @@ class RequestsDesk:
                     note=asked.note,
                     issued_at_us=now_us,
                     label=asked.label,
+                    capture_boot=boot,
+                    capture_sequence=sequence,
                 ).model_dump(mode="json"),
                 "answer": None,
             }
@@ -261,6 +265,19 @@ def _decide_on_case(case: Case, asked: Request) -> tuple[Outcome, Decision]:
     labelled = (asked.point,) if asked.point is not None else tuple(sorted(case.points))
     outcome = cases.on_label(case, asked.actor, asked.label, asked.note, codes=_failure_codes(asked))
     return outcome, Decision("labelled", "label", labelled)
+
+
+def _named_capture(asked: Request) -> tuple[int, int] | None:
+    """The capture whose evidence is wanted; anything else in the request is refused."""
+    if not asked.values:
+        return None
+    numbers = [asked.values.get(name) for name in ("capture_boot", "capture_sequence")]
+    boot, sequence = (n if type(n) is int and 0 <= n < 1 << 63 else None for n in numbers)  # a bool is no number
+    if len(asked.values) != len(numbers) or boot is None or sequence is None:
+        raise RequestRefused("a capture is named by two whole numbers, capture_boot and capture_sequence")
+    if asked.point is None:
+        raise RequestRefused("a capture is one of a point; the request names none")
+    return boot, sequence
 
 
 def _failure_codes(asked: Request) -> dict[str, str]:

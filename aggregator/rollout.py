@@ -46,7 +46,7 @@ ITS_OWN_AFFAIR = frozenset(
 )
 _REFUSED = re.compile(r"^release (\d+) refused \((\w+)\)")
 
-State = Literal["trying", "offered", "running", "refused"]
+State = Literal["trying", "offered", "running", "refused", "withdrawn"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,6 +158,7 @@ class Rollout:
         self._reports: dict[tuple[int, str, str], dict[str, Any]] = {}
         self._fits: dict[tuple[str, str], int] = {}
         self._bundles: dict[int, Release] = {}
+        self._networks: dict[int, bool] = {}
         self._items = 0
         self._reported_at_s = self._noted_at_s = -REPORT_S
         self._away = False
@@ -202,6 +203,13 @@ class Rollout:
         """The highest version any gateway says it runs."""
         with self._changed:
             return max((status.release_version for status in self._statuses.values()), default=0)
+
+    def running_another(self, graph: str) -> set[str]:
+        """Gateways that say they run a release of ours with another training graph than this one."""
+        with self._changed:
+            running = {name: status.release_digest for name, status in self._statuses.items()}
+        graphs = self._registry.graphs_of(set(running.values()))
+        return {name for name, digest in running.items() if graphs.get(digest, graph) != graph}
 
     def wait_running(self, gateways: int, timeout_s: float) -> bool:
         """Wait until the current release runs on so many gateways; tell whether it came to that."""
@@ -302,6 +310,7 @@ class Rollout:
         progress = Progress(
             one.version, one.stage, one.share, (self._clock_us() - one.since_us) / 1e6,
             in_order(one.order, gateways), one.paused, (one.asked or {}).get("action") == "promote_release",
+            self._brings_network(one.version),
         )  # fmt: skip
         if (one.asked or {}).get("action") == "roll_back_release":
             assert one.asked is not None
@@ -325,6 +334,12 @@ class Rollout:
         if one.state == "candidate":
             self._note(one.version, step)
         return False
+
+    def _brings_network(self, version: int) -> bool:
+        if version not in self._networks:
+            self._networks = {kept: says for kept, says in self._networks.items() if kept >= version - 2}
+            self._networks[version] = self._registry.brings_network(version)
+        return self._networks[version]
 
     def _withdraw(self, one: Standing, step: Step, actor: str) -> bool:
         back = self._registry.withdraw(
@@ -444,10 +459,14 @@ def _reports_of(status: GatewayStatus) -> list[tuple[int, str, GateReport | Shad
     return found
 
 
-def write_rollout(engine: Engine, version: int, taker: str, state: State, text: str, at_us: int) -> None:
+def write_rollout(
+    engine: Engine, version: int, taker: str, state: State, text: str, at_us: int, *, gate: GateReport | None = None
+) -> None:  # fmt: skip
     """Write down how far a release has come at one gateway, or below an enterprise at one site."""
     with writing(engine) as connection:
-        values = {"state": state, "text": text, "at_us": at_us}
+        values: dict[str, Any] = {"state": state, "text": text, "at_us": at_us}
+        if gate is not None:
+            values["gate"] = gate.model_dump(mode="json")
         _set_rollout(connection, version, taker, values, state=state, at_us=at_us)
 
 

@@ -92,6 +92,8 @@ class Progress:
         order: Gateways in the order in which they take it (`in_order`).
         paused: Whether a person has stopped it there.
         promoted: Whether a person has asked for the next stage now.
+        other_network: Whether it brings another network than the release before it: losses of two networks do not
+            compare, what they tell apart does.
     """
 
     version: int
@@ -101,6 +103,7 @@ class Progress:
     order: tuple[str, ...] = ()
     paused: bool = False
     promoted: bool = False
+    other_network: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,17 +187,20 @@ def _what_is_wrong(
             return f"gateway {name} refused it: {seen.refused}", {}
         if seen.starts > MOST_STARTS:
             return f"gateway {name} was started {seen.starts} times since it came, {MOST_STARTS} allowed", {}
-    gate, evidence = judge_gates(_gates(progress, gateways), pace)
+    gate, evidence = judge_gates(_gates(progress, gateways), pace, by_loss=not progress.other_network)
     worse, compared = judge_shadows(progress.version, _shadows(progress, gateways))
     return gate or worse, evidence | compared
 
 
-def judge_gates(gates: Mapping[str, GateReport], pace: Pace) -> tuple[str, dict[str, float]]:
+def judge_gates(
+    gates: Mapping[str, GateReport], pace: Pace, *, by_loss: bool = True
+) -> tuple[str, dict[str, float]]:  # fmt: skip
     """Whether the site's hold-outs together speak against a candidate; gateways count by their rows.
 
     Args:
         gates: Gateway -> its report on this candidate.
         pace: What is allowed.
+        by_loss: Whether a higher loss speaks against it.
 
     Returns:
         Why not, empty when nothing does; and the means.
@@ -221,7 +227,7 @@ def judge_gates(gates: Mapping[str, GateReport], pace: Pace) -> tuple[str, dict[
             f"use, {pace.most_auroc_loss:g} less allowed"
         )
         return text, found
-    if found["loss"] > found["loss_in_use"] * pace.most_loss_rise:
+    if by_loss and found["loss"] > found["loss_in_use"] * pace.most_loss_rise:
         text = (
             f"loss on healthy captures {found['loss']:.4g} against {found['loss_in_use']:.4g} of the release in use, "
             f"{pace.most_loss_rise:g} times allowed"

@@ -5,7 +5,7 @@ import logging
 import secrets
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from queue import SimpleQueue
 from typing import TYPE_CHECKING, Protocol
@@ -14,7 +14,9 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Engine
 
 from aggregator import desk_people, desk_rollout, desk_work
+from aggregator.client_list import read_clients
 from aggregator.database import may_pass, open_current
+from aggregator.enrolled_book import EnrolledBook
 from aggregator.errors import PartFailed
 from aggregator.historian import Historian
 from aggregator.key_list import WatchedKeys
@@ -22,13 +24,18 @@ from aggregator.meters import MeteredHistorian, Meters
 from aggregator.notifications import Notifier
 from aggregator.outside import Connected, Outside
 from aggregator.own_limits import OwnLimits
+from aggregator.planner_figures import PlannerFigures
+from aggregator.plate_sender import PlateSender
 from aggregator.recorder import Recorder
 from aggregator.reload import TakesSettings, reload
 from aggregator.requests_desk import RequestsDesk
 from aggregator.settings import AggregatorSettings
+from aggregator.summary_book import SummaryBook
+from aggregator.summary_teller import SummaryTeller
 from aggregator.work_round import Shelves, Step, WorkRound
 from schemas.collector import tune_collector
 from schemas.errors import ReleaseRejected
+from schemas.link import Link
 from schemas.logs import event
 from schemas.release import Release, read_release_folder
 from schemas.settings import describe
@@ -102,6 +109,29 @@ class Desk:
             log.exception("part_failed", extra={"fields": {"part": self._name}})
 
 
+class Linked:
+    """A part with a connection of its own, which comes before it and goes after it."""
+
+    def __init__(self, part: Part, link: Link) -> None:
+        self._part = part
+        self._link = link
+
+    def start(self) -> None:
+        """Connect in the background, and begin."""
+        self._link.start()
+        self._part.start()
+
+    def stop(self) -> None:
+        """End, and disconnect."""
+        self._part.stop()
+        self._link.stop()
+
+    @property
+    def alive(self) -> bool:
+        """Whether it works."""
+        return self._part.alive
+
+
 def first_release(settings: AggregatorSettings, keys: KeyRing) -> Release:
     """What the plant starts from: the release in the settings, or the one that every gateway came with.
 
@@ -139,6 +169,8 @@ class Service:
         self.parts: dict[str, Part] = {}
         if settings.role == "site":
             self._add_site_parts(now_us)
+        else:
+            self._add_enterprise_parts(now_us)
         if settings.learning.enabled:
             self._add_learning()
         links: dict[str, Connected] = {}
@@ -146,7 +178,10 @@ class Service:
             links["historian"] = self._recorder.link
         if self._learning is not None:
             links["learning"] = self._learning.carrier
-        self.outside = Outside(settings, self._keys, self._recorder, links, self.parts, self._meters, now_us)
+        dropped: Callable[[], Mapping[str, int]] = dict
+        if self._learning is not None:
+            dropped = self._learning.dropped
+        self.outside = Outside(settings, self._keys, self._recorder, links, self.parts, self._meters, dropped, now_us)
 
     def _add_site_parts(self, now_us: Callable[[], int]) -> None:
         settings = self._settings
@@ -174,13 +209,46 @@ class Service:
         self._historian, self._recorder = historian, recorder
         self.parts["historian"] = recorder
         self.parts["requests_desk"] = Desk(desk, poll_s=settings.desk.poll_s)
+        plates = PlateSender(
+            self.engine,
+            site=settings.name,
+            signer=self._signer,
+            publish=lambda topic, sealed: recorder.link.publish(topic, sealed, retained=True),
+            now_us=now_us,
+            now_s=time.monotonic,
+        )
+        book = EnrolledBook(
+            self.engine, clients=lambda: read_clients(settings), keys=self._keys, now_s=time.monotonic
+        )  # fmt: skip
+        self.parts["fleet_round"] = Desk(WorkRound(plates, book), poll_s=settings.desk.poll_s, name="fleet-round")
         notices = settings.notifications
         work = WorkRound(
+            PlannerFigures(self.engine, now_s=time.monotonic),
             Shelves(self.engine, now_us=now_us),
             OwnLimits(self.engine, now_us=now_us),
             Notifier(self.engine, notices, plant=settings.name, now_us=now_us),
         )
         self.parts["work_round"] = Desk(work, poll_s=notices.poll_s, name="work-round")
+
+        if settings.uplink is not None and settings.uplink.summary:
+            teller = SummaryTeller(
+                self.engine, settings.uplink, settings.name,
+                signer=self._signer, now_us=now_us, now_s=time.monotonic,
+            )  # fmt: skip
+            self.parts["summary"] = Linked(Desk(teller, poll_s=settings.desk.poll_s, name="summary"), teller.link)
+
+    def _add_enterprise_parts(self, now_us: Callable[[], int]) -> None:
+        """What sites tell of their plants, and what people ask for on the enterprise's own dashboard."""
+        settings = self._settings
+        self.parts["site_summaries"] = SummaryBook(
+            self.engine, settings.broker, settings.name, keys=self._keys, now_us=now_us
+        )
+        desk = RequestsDesk(
+            self.engine, site=settings.name, signer=self._signer, keys=self._keys, settings=settings.desk,
+            publish=lambda _topic, _sealed: False, now_us=now_us, now_s=time.monotonic,
+            new_id=lambda: secrets.token_hex(16), handlers={**desk_people.HANDLERS, **desk_rollout.HANDLERS},
+        )  # fmt: skip
+        self.parts["requests_desk"] = Desk(desk, poll_s=settings.desk.poll_s)
 
     def _add_learning(self) -> None:
         from aggregator.learning.service import Learning

@@ -6,6 +6,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pydantic import Field, model_validator
 
+from aggregator.merge.rule_names import Rule
 from schemas.database import sqlite_url
 from schemas.nameplate import Nameplate
 from schemas.names import Name
@@ -22,6 +23,13 @@ class LearningSettings(Settings):
     deadline_s: float = Field(default=60.0, ge=1.0, le=3600.0, description="How long a round waits for its members.")
     quorum_share: float = Field(default=0.5, gt=0.0, le=1.0, description="Of the invited; fewer void the round.")
     min_members: int = Field(default=1, ge=1, le=10_000, description="No round is offered to fewer.")
+    wrong_members: int | None = Field(
+        default=None,
+        ge=0,
+        le=1000,
+        description="Wrong members a round must withstand: fewer than twice as many and 3 accepted updates void it. "
+        "Left out: 1 from 6 invited on, 2 from 9, 3 from 12, a fifth from 16; none below 6, and the pages say so.",
+    )
     max_rounds: int = Field(default=0, ge=0, description="Stop after so many; 0 never stops.")
     steps: int = Field(default=60, ge=1, le=10_000, description="Training steps a member does in a round.")
     learning_rate: float = Field(default=1e-3, gt=0.0, le=0.1)
@@ -48,9 +56,26 @@ class LearningSettings(Settings):
     )
     choose_from: int = Field(default=30, ge=2, le=10_000, description="With auto, fewer members are all asked.")
     places: int = Field(default=20, ge=3, le=10_000, description="Members asked in a round, where they are chosen.")
+    rule: Rule = Field(
+        default="auto", description="How updates are merged; auto: by their number, see docs/proof/robust_rules.md."
+    )
+    root_member: Name | None = Field(
+        default=None,
+        description="For rule fltrust: the gateway that learns from healthy captures of all kinds of machine that the "
+        "site's own people have checked; the others count as far as they agree with it.",
+    )
     first_release: Path | None = Field(
         default=None, description="A folder of `aggregator fit` to start from; else the one gateways came with."
     )
+
+    @model_validator(mode="after")
+    def _trusts_somebody(self) -> Self:
+        if (self.rule == "fltrust") != (self.root_member is not None):
+            raise ValueError(
+                f"rule {self.rule!r} with root_member {self.root_member!r} found; "
+                "fltrust needs a gateway whose rows are the site's own, and no other rule does"
+            )
+        return self
 
 
 class RolloutSettings(Settings):
@@ -84,6 +109,13 @@ class UplinkSettings(Settings):
         ge=0.2,
         le=900.0,
         description="Until an offer that was not acknowledged is sent again; it doubles.",
+    )
+    summary: bool = Field(
+        default=True, description="Tell the enterprise how many machines stand how; the ledger counts it."
+    )
+    summary_interval_s: float = Field(default=300.0, ge=1.0, le=86_400.0)
+    summary_names_machines: bool = Field(
+        default=False, description="Name the five worst machines in it, with their likeliest cause."
     )
 
 

@@ -39,6 +39,7 @@ NOTHING_LIVE: Live = {
     "messages": 0,
     "memory_bytes": 0,
     "log_lines_not_written": 0,
+    "learning_dropped": {},
 }
 
 
@@ -151,4 +152,8 @@ def in_words(status: dict[str, Any]) -> str:
         f"release    {release_now['version']} {release_now['digest'][:12]}".rstrip(),
         f"refused    {sum(status['dead_letters'].values())} messages",
     ]
+    rejected, dropped = rounds["rejected"], status["live"]["learning_dropped"]
+    for title, counts in (("updates rejected", rejected), ("learning messages not used", dropped)):
+        if counts:
+            lines.append(f"{title}: {', '.join(f'{reason} {count}' for reason, count in counts.items())}")
     return "\n".join(lines)

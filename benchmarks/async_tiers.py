@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from aggregator.foundry.artefacts import BUILT
 from aggregator.merge.pipeline import merge
 from aggregator.merge.validate import Base, Limits, Update
-from aggregator.registry import first_release
+from aggregator.release_making import first_release
 from benchmarks.figures import Figure
 from benchmarks.robust_rules.clients import Client, as_the_product_does, simulated
 from benchmarks.robust_rules.federation import scores

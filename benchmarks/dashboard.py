@@ -7,7 +7,6 @@ list, for a person who has signed in, while the process is warm.
 import atexit
 import contextlib
 import os
-import re
 import shutil
 import signal
 import socket
@@ -21,27 +20,16 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 from urllib.error import URLError
 
-import sqlalchemy as sa
-from sqlalchemy.engine import Connection, Engine
+from sqlalchemy.engine import Engine
 
 from aggregator.database import open_current
 from benchmarks.dashboard_plant import FAST, HOURS, MACHINES, Rows, build_plant
+from benchmarks.dashboard_statements import ask_all, rows_of_pages
 from benchmarks.database_server import USER, NoServer, postgresql
 from benchmarks.figures import Figure
-from dashboard.queries.machine import (
-    count_newer,
-    read_buckets,
-    read_cases,
-    read_evidence_list,
-    read_landmarks,
-    read_span_us,
-    read_verdict,
-)
-from dashboard.queries.plant import read_machine, read_plant, read_plant_events
-from dashboard.queries.point import newest_evidence, read_explained, read_judgement, read_point_evidence
 from schemas.database import sqlite_url
 
 if TYPE_CHECKING:
@@ -51,7 +39,6 @@ PAINT_S, VIEWER_SHARE, THREAD_SHARE, QUERY_MS = 2.0, 5.0, 10.0, 50.0
 REPEATS = 5
 WATCHED_S = 60.0
 REFRESH_S = 5.0
-YEAR_US = 365 * 86_400_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,7 +112,7 @@ SAMPLES_NOTE = "16,384 samples, 8,193 lines"
 
 
 def dashboard_slowest_query_ms() -> Figure:
-    """The slowest statement of overview, machine's page with a year of trends, and bench; SQLite."""
+    """The slowest statement of all pages, reports and paths for programs; SQLite."""
     return _slowest_query("dashboard_slowest_query_ms", _sqlite_plant())
 
 
@@ -177,95 +164,20 @@ def _first_paint(name: str, plant: Plant) -> Figure:
 
 
 def _slowest_query(name: str, plant: Plant) -> Figure:
-    found: dict[str, list[float]] = {}
-    began: list[float] = []
-    buckets = 0
-    with plant.engine.connect() as connection:
-
-        def before(*_: Any) -> None:
-            began.append(time.perf_counter())
-
-        def after(_: Any, __: Any, statement: str, *___: Any) -> None:
-            found.setdefault(statement, []).append(1e3 * (time.perf_counter() - began.pop()))
-
-        for repeat in range(REPEATS + 1):
-            sa.event.listen(connection, "before_cursor_execute", before)
-            sa.event.listen(connection, "after_cursor_execute", after)
-            buckets = _ask_everything(connection, plant.now_us)
-            sa.event.remove(connection, "before_cursor_execute", before)
-            sa.event.remove(connection, "after_cursor_execute", after)
-            if repeat == 0:
-                found.clear()  # the first one warms
-        year_ms, year_cpu_ms = _timed_year(connection, plant.now_us)
-        plans = _plans(connection, plant.now_us)
-    slowest = {statement: statistics.median(times) for statement, times in found.items()}
-    worst = max(slowest, key=lambda statement: slowest[statement])
-    scans = sorted({plan for plan in plans if _walks_all(plan)})
+    asked = ask_all(plant.url, plant.engine, plant.rows.tables, now_us=plant.now_us, repeats=REPEATS)
+    worst = max(asked, key=lambda one: one.median_ms)
+    walks = sorted({f"{one.page} walks through {', '.join(one.walks)}" for one in asked if one.walks})
+    most = list(rows_of_pages(asked).items())[:3]
     note = (
-        f"{len(slowest)} statements on {plant.rows.health:,} rows of health; slowest: {_short(worst)}; a year of one "
-        f"point ({plant.rows.of_fast_point:,} captures, {plant.rows.hours_of_fast_point:,} hours) in {year_ms:.0f} ms, "
-        f"of which {year_cpu_ms:.0f} ms of CPU in this process, {buckets} buckets; "
-        + (f"walks through a table of history: {'; '.join(scans)}" if scans else "EXPLAIN: an index behind each")
+        f"{len(asked)} statements of {len({one.page for one in asked})} pages, reports and paths, with all "
+        f"rows fetched; {sum(one.median_ms > QUERY_MS for one in asked)} above {QUERY_MS:g} ms; slowest: "
+        f"{worst.shortly}; "
+        f"rows of one page: {', '.join(f'{page} {rows:,}' for page, rows in most)}; "
+        + (f"EXPLAIN: {'; '.join(walks)}" if walks else "EXPLAIN: an index behind each of a large table")
+        + f"; {plant.rows.said()}"
     )
-    value = max(slowest[worst], year_ms)
-    return Figure(name, value, "ms", QUERY_MS, "below", value, None, (slowest[worst], year_ms), note)
-
-
-def _timed_year(connection: Connection, now_us: int) -> tuple[float, float]:
-    """Wall and CPU time in ms to read a year of a point, fetching included; other work on the cores counts in one."""
-    waits, used = [], []
-    for _ in range(REPEATS):
-        began_s, began_cpu_s = time.perf_counter(), time.process_time()
-        read_buckets(connection, FAST, since_us=now_us - YEAR_US, until_us=now_us)
-        waits.append(1e3 * (time.perf_counter() - began_s))
-        used.append(1e3 * (time.process_time() - began_cpu_s))
-    return statistics.median(waits), statistics.median(used)
-
-
-def _ask_everything(connection: Connection, now_us: int) -> int:
-    name = FAST.partition("/")[0]
-    read_plant(connection)
-    read_plant_events(connection, since_us=now_us - 8 * 3_600_000_000, limit=9)
-    read_machine(connection, name)
-    read_cases(connection, name)
-    read_verdict(connection, name, 1)
-    read_span_us(connection, FAST)
-    buckets = read_buckets(connection, FAST, since_us=now_us - YEAR_US, until_us=now_us)
-    read_buckets(connection, FAST, since_us=now_us - 7 * 86_400_000_000, until_us=now_us)
-    read_landmarks(connection, name, since_us=now_us - YEAR_US)
-    read_evidence_list(connection, name)
-    entries = read_point_evidence(connection, FAST)
-    newest_evidence(connection, FAST)
-    read_judgement(connection, FAST, entries[0].measured_at_us)
-    read_explained(connection, name, FAST, until_us=now_us)
-    count_newer(connection, name, received_after_us=now_us)
-    return len(buckets)
-
-
-def _plans(connection: Connection, now_us: int) -> list[str]:
-    asked: list[tuple[str, Any]] = []
-
-    def note(_: Any, __: Any, statement: str, values: Any, *___: Any) -> None:
-        asked.append((statement, values))
-
-    sa.event.listen(connection, "before_cursor_execute", note)
-    _ask_everything(connection, now_us)
-    sa.event.remove(connection, "before_cursor_execute", note)
-    explain = "EXPLAIN QUERY PLAN " if connection.dialect.name == "sqlite" else "EXPLAIN "
-    return [
-        str(row[-1]) for statement, values in asked for row in connection.exec_driver_sql(explain + statement, values)
-    ]
-
-
-def _walks_all(plan: str) -> bool:
-    """Whether a step of a plan reads a table that grows with history from one end to the other."""
-    return bool(
-        re.search(r"SCAN (health|evidence|alarm|history_hour)\b|Seq Scan on (health|evidence|history_hour)", plan)
-    )
-
-
-def _short(statement: str) -> str:
-    return " ".join(statement.split())[:90] + " ..."
+    repeats = tuple(sorted((one.median_ms for one in asked), reverse=True)[:10])
+    return Figure(name, worst.median_ms, "ms", QUERY_MS, "below", worst.median_ms, None, repeats, note)
 
 
 @contextlib.contextmanager

@@ -13,6 +13,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Engine
 
 from aggregator.history import HOUR_US, LATE_US, sum_hours
+from benchmarks.dashboard_year import count_rows, write_year
 from schemas.messages import Diagnosis, Evidence, FaultLine, Series
 from schemas.nameplate import BearingPlate, Nameplate
 from schemas.site_tables import evidence, gateway, health, history_hour, history_mark, machine, machine_case, point
@@ -35,12 +36,18 @@ class Rows:
     health: int
     of_fast_point: int
     hours_of_fast_point: int
+    tables: dict[str, int]
+
+    def said(self) -> str:
+        """The tables that matter, in words."""
+        return ", ".join(f"{count:,} {name}" for name, count in self.tables.items() if count >= 1000)
 
 
 def build_plant(engine: Engine, *, now_us: int, machines: int = MACHINES, hours: int = HOURS) -> Rows:
     """Fill an empty database of the current version."""
     with engine.begin() as connection:
         _write_machines(connection, machines, now_us=now_us, since_us=now_us - hours * HOUR_US)
+        write_year(connection, machines, now_us=now_us)
         for index in range(machines):
             name, every_us = f"machine-{index:03d}/de", FAST_EVERY_US if index == 0 else HOUR_US
             _write_year(connection, name, index, now_us=now_us, every_us=every_us, count=hours * HOUR_US // every_us)
@@ -61,6 +68,7 @@ def build_plant(engine: Engine, *, now_us: int, machines: int = MACHINES, hours:
             connection.scalar(count.select_from(health)) or 0,
             connection.scalar(count.select_from(health).where(health.c.point == FAST)) or 0,
             connection.scalar(count.select_from(history_hour).where(history_hour.c.point == FAST)) or 0,
+            count_rows(connection),
         )
 
 

@@ -27,7 +27,7 @@ from numpy.typing import NDArray  # noqa: E402
 from aggregator.carriers.flower_grid import FlowerGridCarrier  # noqa: E402
 from aggregator.carriers.port import Carrier  # noqa: E402
 from aggregator.learning.strategy import MergeStrategy, Plan, run_rounds  # noqa: E402
-from aggregator.merge.pipeline import Rule  # noqa: E402
+from aggregator.merge.rule_names import Rule  # noqa: E402
 from gateway_agent.builtin import builtin_release  # noqa: E402
 from gateway_agent.federation import make_client_app  # noqa: E402
 from gateway_agent.model_slot import ModelSlot  # noqa: E402

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from aggregator.registry import next_release
+from aggregator.release_making import next_release
 from benchmarks.figures import Figure
 from benchmarks.stream import CHANNELS, DIFFERENT, RATE_HZ, SEED, wave
 from gateway_agent.intake import Taken

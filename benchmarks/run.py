@@ -29,6 +29,7 @@ from benchmarks import (  # noqa: E402
 )
 from benchmarks.figures import Figure, table, write_figures  # noqa: E402
 from benchmarks.personalisation import figures as personalisation  # noqa: E402
+from benchmarks.robust_rules import figures as robust_rules  # noqa: E402
 from gateway_agent.memory import tune_allocator  # noqa: E402
 
 RESULTS = Path("bench/results.json")
@@ -55,6 +56,7 @@ BENCHMARKS: dict[str, Callable[[], Figure]] = {
         *many_sensors.FIGURES,
         *training_step.FIGURES,
         *personalisation.FIGURES,
+        *robust_rules.FIGURES,
         verdict_cost.features_and_score_ms,
         verdict_cost.diagnosis_ms,
         verdict_cost.release_kb,

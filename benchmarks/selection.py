@@ -16,7 +16,7 @@ from aggregator.foundry.artefacts import BUILT
 from aggregator.learning.selection import Choice, Standing, after_round, choose, contributions, everybody
 from aggregator.merge.pipeline import merge
 from aggregator.merge.validate import Base, Update
-from aggregator.registry import first_release
+from aggregator.release_making import first_release
 from benchmarks.figures import Figure
 from benchmarks.healthy_plant import KINDS
 from benchmarks.robust_rules.clients import Client, as_the_product_does, simulated

@@ -24,7 +24,7 @@ from statistics import median  # noqa: E402
 
 from aggregator.carriers.local_fleet import local_fleet  # noqa: E402
 from aggregator.carriers.ray_simulation import simulated_fleet  # noqa: E402
-from aggregator.merge.pipeline import Rule  # noqa: E402
+from aggregator.merge.rule_names import Rule  # noqa: E402
 from benchmarks.figures import Figure  # noqa: E402
 from benchmarks.fleet_app import APPS, PARAMETERS, rounds_s  # noqa: E402
 from benchmarks.process_tree import watched  # noqa: E402

@@ -8,13 +8,14 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
-from dashboard import words
+from dashboard import sentences, words
 from dashboard.languages import tr
 from dashboard.queries.records import CaseRecord, MachineRecord, PointRecord, Trend
 from schemas.messages import RemainingLife
 
-LevelName = Literal["danger", "alert", "notice", "sensor", "unknown", "stopped", "learning", "normal"]
+LevelName = Literal["danger", "alert", "notice", "sensor", "unknown", "shelved", "stopped", "learning", "normal"]
 STOPPED = "machine_stopped"
+_ACTIVE = frozenset({"unacknowledged", "acknowledged", "latched", "returned"})
 BELIEVED = frozenset({"ok", "remounted"})  # a re-mounted sensor's baseline has moved with it: it is judged as before
 
 
@@ -42,7 +43,8 @@ class Level:
         """The word, in the viewer's language."""
         said: dict[LevelName, str] = {
             "danger": tr("Danger"), "alert": tr("Alert"), "notice": tr("Notice"), "sensor": tr("Sensor problem"),
-            "unknown": tr("Stale"), "stopped": tr("Stopped"), "learning": tr("Learning"), "normal": tr("Normal"),
+            "unknown": tr("Stale"), "shelved": tr("Shelved"), "stopped": tr("Stopped"), "learning": tr("Learning"),
+            "normal": tr("Normal"),
         }  # fmt: skip
         return said[self.name]
 
@@ -61,17 +63,21 @@ LEVELS: dict[LevelName, Level] = {
         Level("notice", "Notice", "N", "circle", "●", "yellow", 1000.0),
         Level("sensor", "Sensor problem", "S", "diamond", "◆", "violet", 700.0),
         Level("unknown", "Stale", "?", "hatched", "▨", "gray", 500.0),
+        Level("shelved", "Shelved", "H", "shelf", "▭", "gray", 375.0),
         Level("stopped", "Stopped", "–", "pause", "❙❙", "gray", 125.0),
         Level("learning", "Learning", "L", "ring", "◌", "gray", 250.0),
         Level("normal", "Normal", "", "dot", "·", "gray", 0.0),
     )
 }
 
+QUIET: frozenset[LevelName] = frozenset({"normal", "learning", "stopped", "shelved"})
+"""Levels that need nobody now."""
+
 # Together less than the step from one priority to the next.
-_SHARE_OF_CONFIDENCE = 80.0
+SHARE_OF_CONFIDENCE = 80.0
 _SHARE_OF_TREND = 80.0
-_STEP_OF_CRITICALITY = 25.0
-_OPEN_BEFORE_ACKNOWLEDGED = 60.0
+STEP_OF_CRITICALITY = 25.0
+OPEN_BEFORE_ACKNOWLEDGED = 60.0
 TOLD_RATE = 0.05  # of the limit a day: less is the scatter of a healthy machine
 _STEEP = 0.5  # of the limit a day: steeper does not lift a machine further
 
@@ -140,6 +146,7 @@ class Condition:
     points_assessable: int
     case: CaseRecord | None
     criticality: int
+    area: str
     attention: float = field(compare=False)
 
     @property
@@ -191,8 +198,25 @@ def judge(machine: MachineRecord, trend: Trend | None, staleness: Staleness, now
         points_assessable=sum(point.learning == "ready" and point.quality in BELIEVED for point in fresh),
         case=machine.case,
         criticality=machine.criticality,
-        attention=_attention(level, machine, confidence, rate),
+        area=machine.area,
+        attention=_attention(level, machine, confidence, rate, now_us),
     )
+
+
+def point_level(machine: MachineRecord, point: PointRecord, staleness: Staleness, now_us: int) -> Level:
+    """Say how one point of a machine stands; a case counts only at the points that are part of it."""
+    if staleness.is_stale(point, now_us):
+        return LEVELS["unknown"]
+    if _is_suspect(point):
+        return LEVELS["sensor"]
+    case = machine.case
+    if case is not None and any(
+        name.partition(":")[0] == point.point and state in _ACTIVE for name, state in case.points.items()
+    ):
+        return LEVELS["shelved" if case.on_shelf(now_us) else _case_level(case)]
+    if point.quality == STOPPED:
+        return LEVELS["stopped"]
+    return LEVELS["learning" if point.learning == "learning" else "normal"]
 
 
 def how_long(points: Iterable[PointRecord], now_us: int) -> HowLong | None:
@@ -228,13 +252,16 @@ def in_order(conditions: Iterable[Condition]) -> list[Condition]:
     return sorted(conditions, key=lambda condition: condition.sort_key)
 
 
-def _attention(level: Level, machine: MachineRecord, confidence: float | None, rate: float | None) -> float:
-    attention = level.weight + _STEP_OF_CRITICALITY * (machine.criticality - 3)
+def _attention(
+    level: Level, machine: MachineRecord, confidence: float | None, rate: float | None, now_us: int
+) -> float:  # fmt: skip
+    attention = level.weight + STEP_OF_CRITICALITY * (machine.criticality - 3)
     if level.name in {"danger", "alert", "notice"}:
-        attention += _SHARE_OF_CONFIDENCE * (confidence or 0.0)
+        attention += SHARE_OF_CONFIDENCE * (confidence or 0.0)
         attention += _SHARE_OF_TREND * min(1.0, max(-1.0, (rate or 0.0) / _STEEP))
-    if machine.case is not None and machine.case.state == "open":
-        attention += _OPEN_BEFORE_ACKNOWLEDGED
+    case = machine.case
+    if case is not None and case.state == "open" and not case.on_shelf(now_us):
+        attention += OPEN_BEFORE_ACKNOWLEDGED
     return attention
 
 
@@ -267,8 +294,18 @@ def _level(
     now_us: int,
 ) -> tuple[LevelName, str]:
     case = machine.case
-    if case is not None:
-        return _case_level(case), case.title
+    if case is None or case.on_shelf(now_us):
+        name, reason = _level_without_case(machine, stale, suspects, learning, stopped, all_stale, now_us)
+        if case is None or LEVELS[name].weight > LEVELS["shelved"].weight:
+            return name, reason
+        return "shelved", sentences.said(case.title)
+    return _case_level(case), sentences.said(case.title)
+
+
+def _level_without_case(
+    machine: MachineRecord, stale: Sequence[PointRecord], suspects: Sequence[PointRecord],
+    learning: Sequence[PointRecord], stopped: bool, all_stale: bool, now_us: int,
+) -> tuple[LevelName, str]:  # fmt: skip
     if all_stale:
         return "unknown", _silence(machine.points, now_us)
     if suspects:
@@ -342,10 +379,18 @@ def _details(
     now_us: int,
 ) -> Iterable[str]:
     case = machine.case
+    if case is not None and case.shelved_until_us is not None and case.on_shelf(now_us):
+        yield tr(
+            "{priority}, on the shelf for {span} more by {who}: {reason}",
+            priority=LEVELS[_case_level(case)].said, span=words.span((case.shelved_until_us - now_us) / 1e6),
+            who=case.shelved_by or tr("somebody"), reason=case.shelved_reason or "",
+        )  # fmt: skip
     if case is not None:
         best = next((item for item in case.diagnosis if item.label != "unknown"), None)
         if best is not None:
-            yield tr("{cause}, confidence {share}", cause=words.cause(best.label), share=f"{best.confidence:.0%}")
+            yield tr(
+                "{cause}, confidence {share}", cause=words.cause(best.label), share=words.confidence(best.confidence)
+            )
         else:
             yield tr("cause not known")
     if rate is not None and (rate >= TOLD_RATE or (case is not None and rate <= -TOLD_RATE)):
@@ -364,6 +409,6 @@ def _details(
     if suspects and name != "sensor":
         yield tr("sensor suspect: {names}", names=_names(suspects))
     elif suspects and suspects[0].notice:
-        yield suspects[0].notice
+        yield sentences.said(suspects[0].notice)
     if learning and name != "learning":
         yield tr("{count} of {all} points still learning", count=len(learning), all=len(machine.points))

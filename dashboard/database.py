@@ -17,6 +17,10 @@ VERSIONS_READ = ("v0003",)
 """Versions of the site's database whose tables these pages understand."""
 
 PATIENCE_MS = 700  # a page that waits longer for a lock says so instead
+CONNECT_S = 5  # likewise for a server that does not answer
+_BY_STATE: dict[str, ProblemKind] = {"55P03": "locked", "42P01": "wrong_version", "42703": "wrong_version"}
+"""What PostgreSQL's codes mean: lock not available, no such table, no such column."""
+
 _version_table = sa.table("alembic_version", sa.column("version_num", sa.String))
 
 
@@ -49,13 +53,21 @@ class SiteReader:
             self._checked = False
             raise DatabaseUnavailable(*self._explain(error)) from error
 
+    def close(self) -> None:
+        """Let go of the connections that are kept; a further read opens others."""
+        if self._engine is not None:
+            self._engine.dispose()
+        self._engine = None
+
     def _open(self) -> Engine:
         if self._engine is None:
             engine = open_database(self._url.render_as_string(hide_password=False), read_only=True)
             if self._is_sqlite:
                 sa.event.listen(engine, "connect", _be_brief)
             else:
-                engine = engine.execution_options(postgresql_readonly=True)
+                sa.event.listen(engine, "do_connect", _wait_briefly)
+                sa.event.listen(engine, "before_cursor_execute", _without_zero_bytes, retval=True)
+                engine = engine.execution_options(isolation_level="REPEATABLE READ", postgresql_readonly=True)
             self._engine = engine
         return self._engine
 
@@ -94,7 +106,24 @@ class SiteReader:
             if "unable to open" in text:
                 return "unreachable", f"{text}; does this user have the right to read the file and its folder?"
             return "no_database", text
-        return "unreachable", text
+        return _BY_STATE.get(getattr(cause, "sqlstate", None) or "", "unreachable"), text
+
+
+def _wait_briefly(_dialect: Any, _record: Any, _arguments: Any, settings: dict[str, Any]) -> None:
+    """Have PostgreSQL say soon that it is away or locked; what the URL says goes first."""
+    settings.setdefault("connect_timeout", CONNECT_S)
+    settings["options"] = f"-c lock_timeout={PATIENCE_MS} {settings.get('options', '')}".strip()
+
+
+def _without_zero_bytes(
+    _connection: Any, _cursor: Any, statement: str, values: Any, _context: Any, _many: bool
+) -> tuple[str, Any]:  # fmt: skip
+    """Ask for what cannot be there, where somebody asks for a text with a zero byte: PostgreSQL has no such texts."""
+    if isinstance(values, dict) and any(isinstance(value, str) and "\0" in value for value in values.values()):
+        values = {
+            name: value.replace("\0", "\ufffd") if isinstance(value, str) else value for name, value in values.items()
+        }
+    return statement, values
 
 
 def _be_brief(connection: Any, _record: Any) -> None:

@@ -4,11 +4,11 @@ Pure: the numbers are the site's, the limits stand here with their reasons.
 """
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from dashboard import words
+from dashboard import round_words, words
 from dashboard.languages import tr
 from dashboard.queries.fleet import FleetGateway
 from schemas.messages import GatewayStatus
@@ -21,6 +21,7 @@ LEAST_FREE_SHARE = 0.05
 CERTIFICATE_DAYS = 7.0  # issued for 30, renewed by `aggregator renew`
 BUSY_SHARE = 0.9  # of all processors over a minute
 DAY_US = 86_400_000_000
+REFUSED_SHOWN_US = DAY_US  # every shift has seen it once
 
 Badness = Literal["bad", "watch"]
 
@@ -40,7 +41,25 @@ def usual_software(fleet: Iterable[FleetGateway]) -> str | None:
     return max(counted, key=lambda version: (counted[version], _order(version)), default=None)
 
 
-def problems(one: FleetGateway, *, now_us: int, software: str | None, current: int | None) -> list[Problem]:
+def usual_settings(fleet: Iterable[FleetGateway]) -> dict[str, str]:
+    """The hash of shared settings that more than half of the gateways of each software version have, if any has."""
+    counted: dict[str, Counter[str]] = {}
+    for one in fleet:
+        if one.status is not None and one.status.settings_hash:
+            counted.setdefault(one.status.software, Counter())[one.status.settings_hash] += 1
+    best = {version: found.most_common(1)[0] for version, found in counted.items()}
+    return {version: name for version, (name, count) in best.items() if 2 * count > counted[version].total()}
+
+
+def differs(status: GatewayStatus, usual: Mapping[str, str]) -> bool:
+    """Whether a gateway's shared settings are other than those of most of its software version."""
+    return bool(status.settings_hash) and usual.get(status.software, status.settings_hash) != status.settings_hash
+
+
+def problems(
+    one: FleetGateway, *, now_us: int, software: str | None, current: int | None,
+    settings: Mapping[str, str] | None = None,
+) -> list[Problem]:  # fmt: skip
     """What is wrong with one gateway, worst first.
 
     Args:
@@ -48,12 +67,15 @@ def problems(one: FleetGateway, *, now_us: int, software: str | None, current: i
         now_us: Now.
         software: What most run.
         current: The release that is current.
+        settings: As `usual_settings` gives them.
     """
     found = _of_presence(one, now_us)
     if one.status is not None:
         found += _of_host(one.status, now_us)
         found += _of_records(one.status)
         found += _of_versions(one, one.status, software, current)
+        found += _of_settings(one.status, settings or {})
+        found += _of_learning(one.status, now_us)
     if one.clock_ahead_s is not None and abs(one.clock_ahead_s) > CLOCK_S:
         seconds = f"{abs(one.clock_ahead_s):.1f}"
         ahead = one.clock_ahead_s > 0
@@ -157,6 +179,35 @@ def _of_versions(
     if current is not None and one.release_version < current:
         text = tr("runs release {version}, current is {current}", version=one.release_version, current=current)
         found.append(Problem("watch", text, tr("it takes the current one by itself once it is online")))
+    return found
+
+
+def _of_learning(status: GatewayStatus, now_us: int) -> list[Problem]:
+    last = status.learning.last_refused if status.learning is not None else None
+    if last is None or now_us - last.at_us > REFUSED_SHOWN_US:
+        return []
+    why, age = round_words.rejected_because(last.reason), words.age((now_us - last.at_us) / 1e6)
+    told = f" ({last.text})" if last.text else ""
+    if last.round_number:
+        text = tr("what it learnt for round {number} did not count, {age}: {why}{told}", number=last.round_number,
+                  age=age, why=why, told=told)  # fmt: skip
+    else:
+        text = tr("a message in its name was refused, {age}: {why}{told}", age=age, why=why, told=told)
+    return [Problem("watch", text, round_words.what_to_do(last.reason))]
+
+
+def _of_settings(status: GatewayStatus, usual: Mapping[str, str]) -> list[Problem]:
+    found = []
+    if status.plates_problem:
+        text = tr("it does not take the uploaded nameplates: {problem}", problem=status.plates_problem)
+        found.append(Problem("bad", text, tr("mend the row on the page of settings; until then it judges as before")))
+    if differs(status, usual):
+        text = tr("its settings differ from those of most gateways of version {version}", version=status.software)
+        step = tr(
+            "compare what `gateway-agent run --check-settings` shows on both: alarm, commissioning, ingest, learning, "
+            "store; leave it if it is meant"
+        )
+        found.append(Problem("watch", text, step))
     return found
 
 

@@ -11,7 +11,8 @@ from dashboard import words
 from dashboard.languages import tr
 from dashboard.queries.federation import Federation
 from schemas.messages import MemberPresence
-from schemas.topics import MEMBER, REPLY, TASK, TOPICS, Topic
+from schemas.site_summary import SiteSummary
+from schemas.topics import MEMBER, REPLY, SITE_SUMMARY, TASK, TOPICS, Topic
 
 CLASSES: tuple[Topic, ...] = tuple(topic for topic in TOPICS if topic.leaves_plant)
 
@@ -30,6 +31,7 @@ def class_words(topic: str) -> str:
         MEMBER.name: tr("presence: that this site takes part"),
         TASK.name: tr("tasks of the enterprise"),
         REPLY.name: tr("model updates"),
+        SITE_SUMMARY.name: tr("summary: how many machines stand how"),
     }.get(topic, topic)
 
 
@@ -42,7 +44,13 @@ def class_content(topic: str) -> str:
         ),
         REPLY.name: tr(
             "changes of model parameters learnt from the machines, how many captures they rest on, losses on captures "
-            "that were held back"
+            "that were held back; what became of the fleet's release here, in the words of its history with names of "
+            "gateways and people, AUROC and loss"
+        ),
+        SITE_SUMMARY.name: tr(
+            "counts of machines, points and gateways by state, the age of the newest data, numbers of model and "
+            "software; no measured value. Names of the worst machines and their likeliest cause only where "
+            "`uplink.summary_names_machines` is set"
         ),
     }.get(topic, "")
 
@@ -54,6 +62,13 @@ def example_of(topic: str, found: Federation) -> Example:
     if topic == MEMBER.name:
         presence = MemberPresence(member="plant-a", node_id=12345, session=678, at_us=1_790_000_000_000_000)
         return Example(json.dumps(presence.model_dump(), indent=1), stored=False)
+    if topic == SITE_SUMMARY.name:
+        summary = SiteSummary(
+            site="plant-a", at_us=1_790_000_000_000_000, interval_s=300.0, newest_data_us=1_789_999_988_000_000,
+            states={"danger": 1, "learning": 2, "normal": 39}, acknowledged=1, points=84, points_assessable=80,
+            gateways=3, gateways_online=3, gateways_current=3, release_version=12, fleet_version=4, software="0.1.0",
+        )  # fmt: skip
+        return Example(json.dumps(summary.model_dump(mode="json"), indent=1), stored=False)
     lines = ["round: 12", "base_version: 4", "graph: sha256 …", "steps: 60", "learning_rate: 0.001", "theta: float32 …"]
     return Example("\n".join(lines), stored=False)
 

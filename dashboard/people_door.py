@@ -254,4 +254,4 @@ class PeopleDoor:
 
 
 def _tidy(name: str) -> str:
-    return " ".join(name.split())[:MAX_NAME]
+    return " ".join(name.replace("\0", " ").split())[:MAX_NAME]

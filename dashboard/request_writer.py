@@ -19,7 +19,7 @@ from schemas.signing import AllowedKey, KeyRing, Signer
 from schemas.site_tables import request
 
 MAX_CAME_FROM = 64
-FOLLOWED = 200  # newest requests among which those of one case are looked for
+FOLLOWED = 20  # newest requests of one machine
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +90,7 @@ class RequestWriter:
         sealed = self._signer.seal(REQUEST_TOPIC, asked.model_dump_json().encode())
         row = {
             "request_id": asked.request_id, "sealed": sealed, "created_at_us": now_us, "state": "new",
-            "actor": asked.actor, "action": asked.action, "answer": "",
+            "actor": asked.actor, "action": asked.action, "answer": "", "machine": asked.machine,
         }  # fmt: skip
         try:
             with self._open().begin() as connection:
@@ -103,6 +103,7 @@ class RequestWriter:
         """Find what this dashboard asked of one machine lately, newest first."""
         rows = connection.execute(
             sa.select(request.c.sealed, request.c.state, request.c.answer, request.c.answered_at_us)
+            .where(request.c.machine == machine)
             .order_by(request.c.created_at_us.desc())
             .limit(FOLLOWED)
         )
@@ -115,6 +116,13 @@ class RequestWriter:
             if asked.machine == machine:
                 found.append(Asked(asked, row.state, row.answer, row.answered_at_us))
         return found
+
+    def close(self) -> None:
+        """Let go of the connections that are kept; a further request opens others."""
+        with self._lock:
+            if self._engine is not None:
+                self._engine.dispose()
+            self._engine = None
 
     def _open(self) -> Engine:
         with self._lock:

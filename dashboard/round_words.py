@@ -3,6 +3,11 @@
 from dashboard import words
 from dashboard.languages import tr
 
+UNREADABLE = frozenset({
+    "truncated", "bad_magic", "unknown_version", "bad_crc", "impossible_count", "contradiction", "bad_digest",
+    "bad_head", "bad_dtype", "bad_shape",
+})  # fmt: skip
+
 
 def rejected_because(reason: str) -> str:
     """Say why an update does not count."""
@@ -18,7 +23,17 @@ def rejected_because(reason: str) -> str:
         "not_merged": tr("the merge left it out"),
         "not_asynchronous": tr("nobody had asked for it"),
         "bad_offer": tr("its offer could not be read"),
-    }.get(reason, words.rejection(reason))
+        "oversized": tr("it was larger than is allowed"),
+        "not_there": tr("it was gone when it was asked"),
+        "not_invited": tr("the round had not asked it"),
+        "wrong_sender": tr("it spoke in the name of another member"),
+        "wrong_speaker": tr("it was signed with the key of somebody else"),
+        "unknown_key": tr("it was signed with a key that is not on the site's list"),
+        "unsigned": tr("it bore no signature"),
+        "bad_signature": tr("its signature did not fit"),
+        "fragments_incomplete": tr("it never became whole"),
+        "other_model": tr("it was learnt on another network, or by another rule"),
+    }.get(reason, tr("its answer could not be read") if reason in UNREADABLE else words.rejection(reason))
 
 
 def what_to_do(reason: str) -> str:
@@ -39,6 +54,18 @@ def what_to_do(reason: str) -> str:
         "no_reply": tr("see on the fleet page whether it is online"),
         "refused": tr("its own words stand beside; most often it has too few healthy captures yet"),
         "worse": tr("nothing: the release was not made"),
+        "oversized": tr("no model is so large: check its software, and who has its key"),
+        "not_there": tr("see on the fleet page whether it is online"),
+        "not_invited": tr("once: nothing. Again and again: check its software, and who has its key"),
+        "wrong_sender": tr("check its software, and who has its key"),
+        "wrong_speaker": tr(
+            "the words beside name whose key it was: look there, and throw it out: `aggregator revoke`"
+        ),
+        "unknown_key": tr("enrol it again; if nobody has changed its key, see who may write to the broker"),
+        "unsigned": tr("see who may write to the broker"),
+        "bad_signature": tr("see who may write to the broker"),
+        "fragments_incomplete": tr("nothing; if it is always so, look at its network"),
+        "other_model": tr("nothing: it takes the current release and answers in the next round"),
     }.get(reason, tr("see the site's words beside"))
 
 
@@ -56,6 +83,7 @@ def chosen_because(why: str) -> str:
         "all": tr("all were asked"), "waited": tr("its kind of machine had waited longest"),
         "useful": tr("its updates have helped most"), "not_useful": tr("not asked: others have helped more"),
         "cannot": tr("not asked: battery low or nothing to learn from"),
+        "root": tr("the others are compared with it"),
     }.get(why, why)  # fmt: skip
 
 
@@ -74,6 +102,7 @@ def stage_word(stage: str | None, share: float | None = None) -> str:
     return {
         "shadow": tr("in the shadow"), "canary": tr("canary"), "staged": tr("on a part of the gateways"),
         "everywhere": tr("everywhere"), "withdrawn": tr("taken back"), None: tr("has not set out"),
+        "imported": tr("brought in from elsewhere"),
     }.get(stage, stage or words.NOT_KNOWN)  # fmt: skip
 
 
@@ -81,6 +110,7 @@ def rollout_state(state: str) -> str:
     """Say what a release is to one gateway."""
     return {
         "offered": tr("offered"), "running": tr("runs it"), "refused": tr("refuses it"), "trying": tr("tries it"),
+        "withdrawn": tr("took it back"),
     }.get(state, state)  # fmt: skip
 
 

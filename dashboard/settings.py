@@ -1,7 +1,7 @@
 """This file knows every setting of the dashboard, its bounds and its default."""
 
 from pathlib import Path
-from typing import Literal, Self
+from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -50,9 +50,18 @@ class LiveSettings(Settings):
     assumed_interval_s: float = Field(default=900.0, ge=1.0, description="Until a point's interval is known.")
 
 
+HttpAddress = Annotated[str, Field(pattern=r"^https?://[^\s<>\"'`]+$", max_length=500)]
+
+
 class DashboardSettings(Settings):
     """All settings of one dashboard."""
 
+    role: Literal["site", "enterprise"] = Field(
+        default="site", description="Whose database it is: machines of a site, or the sites of an enterprise."
+    )
+    site_addresses: dict[Name, HttpAddress] = Field(
+        default={}, max_length=1000, description="Of an enterprise's sites: where each one's own dashboard is."
+    )
     name: Name = Field(default="dashboard", description="Under this name the site lists the dashboard's key.")
     title: str = Field(default="Plant", min_length=1, max_length=60)
     database_url: str = Field(description="SQLAlchemy URL of the site's database.")

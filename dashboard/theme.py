@@ -5,19 +5,29 @@ from typing import Any
 from dashboard.settings import DashboardSettings
 
 # Alarm colours are used for nothing but alarms; the blue is for cursors and focus. All reach 4.5:1 against the ground
-# as text, except the yellow, which never stands without shape, letter and word.
+# as text, except the yellow, which never stands without shape, letter and word. Priorities differ in lightness, so that
+# they are told apart by whoever sees no red and green too.
 LIGHT = {
     "primaryColor": "#3d5a80", "backgroundColor": "#f7f7f5", "secondaryBackgroundColor": "#e9e9e5",
-    "textColor": "#22252a", "borderColor": "#d3d3cd", "redColor": "#c1121f", "orangeColor": "#b64d00",
-    "yellowColor": "#a17c00", "blueColor": "#1f5fa8", "violetColor": "#5442b8", "grayColor": "#6b7078",
-    "greenColor": "#6b7078",
+    "textColor": "#22252a", "borderColor": "#d3d3cd", "redColor": "#a50d18", "orangeColor": "#ad4700",
+    "yellowColor": "#b07c00", "blueColor": "#1f5fa8", "violetColor": "#5442b8", "grayColor": "#636870",
+    "greenColor": "#636870",
 }  # fmt: skip
 DARK = {
     "primaryColor": "#8fb0d8", "backgroundColor": "#17191c", "secondaryBackgroundColor": "#24272c",
     "textColor": "#e3e4e6", "borderColor": "#3b3f46", "redColor": "#ff6b6b", "orangeColor": "#ff9f45",
-    "yellowColor": "#f2d04a", "blueColor": "#6cb0ff", "violetColor": "#a99cff", "grayColor": "#9aa1ab",
-    "greenColor": "#9aa1ab",
+    "yellowColor": "#f8d84a", "blueColor": "#6cb0ff", "violetColor": "#a394ff", "grayColor": "#9ca0a8",
+    "greenColor": "#9ca0a8",
 }  # fmt: skip
+PAGE_STYLE = """<style>
+[data-testid^="stBaseButton-primary"], [data-baseweb="tag"] { color: light-dark(#ffffff, #17191c); }
+[data-testid="stHtml"] a { color: inherit; text-underline-offset: 2px; }
+[data-testid="stMarkdownContainer"] table { display: block; max-width: 100%; overflow-x: auto; }
+@media (pointer: coarse) { [data-testid="stElementToolbar"] { display: none; } }
+</style>"""
+"""What options do not reach: Streamlit writes white on the primary colour, a light one in the dark scheme; a browser's
+own colours of links come near those of alarms; a wide table pushes a narrow page aside; and without a pointer that
+leaves, a table's tools cover what stands above it."""
 TEXTS = ("red", "orange", "yellow", "blue", "violet", "gray", "green")
 
 

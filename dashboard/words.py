@@ -5,9 +5,11 @@ from datetime import UTC, datetime
 from zoneinfo import ZoneInfo
 
 from dashboard.languages import tr
+from dashboard.units import shown
 from schemas.messages import RemainingLife
 
 NOT_KNOWN = "–"
+MOST_SURE = 0.99  # of a cause, in words; as gateways say it in their sentences
 
 _UNITS = ((90, 1, "s"), (5400, 60, "min"), (129_600, 3600, "h"), (math.inf, 86_400, "d"))  # symbols of the SI
 _PRIVATE = str.maketrans({c: "\\" + c for c in "\\`*_{}[]()#+-.!|$~<>:&@="})
@@ -26,6 +28,11 @@ def span(seconds: float) -> str:
         if seconds < limit:
             return f"{seconds / size:.0f} {unit}"
     return NOT_KNOWN
+
+
+def confidence(share: float) -> str:
+    """Say how sure a cause is; never 100 %, which nothing heard from outside can be."""
+    return f"{min(MOST_SURE, share):.0%}"
 
 
 def remaining_life(life: RemainingLife) -> str:
@@ -85,9 +92,11 @@ def _local(at_us: int, zone: str | None) -> datetime:
 
 
 def number(value: float | None, unit: str = "", digits: int = 3) -> str:
-    """Say a number with its unit, never a missing one as 0."""
+    """Say a number with its unit, in the one the viewer reads; never a missing one as 0."""
     if value is None or not math.isfinite(value):
         return NOT_KNOWN
+    unit, factor = shown(unit)
+    value *= factor
     if value == 0:
         text = "0"
     else:
@@ -121,6 +130,7 @@ def quality(word: str) -> str:
         "ok": tr("ok"),
         "machine_stopped": tr("machine stopped"),
         "non_finite": tr("sensor sends values that are no numbers"),
+        "silent": tr("sensor silent"),
         "stuck": tr("sensor stuck: it sends the same value"),
         "saturated": tr("sensor overdriven: its signal is clipped"),
         "ski_slope": tr("sensor drifts (ski slope)"),

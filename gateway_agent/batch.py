@@ -11,6 +11,7 @@ URGENT, NORMAL, BULK = 0, 1, 2
 DUPLICATES, GAPS = "captures_duplicate", "captures_gap"
 ACKNOWLEDGED_EARLY = "fragments_acknowledged_early"  # before their capture was whole, for want of room in the window
 DEAD_PREFIX, CONTROL_REFUSED_PREFIX = "dead:", "control_refused:"
+NO_ROOM = "no_room"  # messages from the site that gave way to newer ones
 GIVEN_UP_SUFFIX = "_left"
 RECORDS_LEFT = "records_left"
 AGAIN_TAKEN, AGAIN_REFUSED = "dead_letters_again_taken", "dead_letters_again_refused"
@@ -83,3 +84,22 @@ class Batch:
         self.counts.update(other.counts)  # not +=, which drops what is below zero: a hole that was filled
         self.commands_done += other.commands_done
         self.letter_answers += other.letter_answers
+
+
+@dataclass(slots=True)
+class GaveWay:
+    """Messages from the site without room: told by the thread that hears, counted by the one that judges."""
+
+    _told: int = 0
+    _counted: int = 0
+
+    def one(self) -> None:
+        """One more; by one thread alone."""
+        self._told += 1
+
+    def count(self, batch: Batch) -> None:
+        """Have what was not counted yet counted with a batch; by one thread alone."""
+        new = self._told - self._counted
+        if new:
+            batch.counts[CONTROL_REFUSED_PREFIX + NO_ROOM] += new
+            self._counted += new

@@ -77,8 +77,12 @@ class CommandDesk:
 
     def _evidence(self, command: Command, judge: Judge, batch: Batch) -> str:
         assert command.point is not None
-        newest = self._store.newest_capture(command.point)
-        raw = self._store.raw_capture(command.point, *newest) if newest else None
+        boot, sequence = command.capture_boot, command.capture_sequence
+        named = (boot, sequence) if boot is not None and sequence is not None else None
+        key = named or self._store.newest_capture(command.point)
+        raw = self._store.raw_capture(command.point, *key) if key else None
+        if raw is None and named:
+            raise LookupError("this capture is no longer kept: raw captures leave the gateway by size and age")
         if raw is None:
             raise LookupError("no raw capture of this point is kept any more")
         try:
@@ -88,7 +92,8 @@ class CommandDesk:
         monitor = judge.monitors[command.point]
         quality = assess(capture, monitor.plate.rpm)
         if not quality.ok:
-            raise LookupError(f"the newest capture shows a sensor that is {quality.verdict}: {quality.detail}")
+            which = "this" if named else "the newest"
+            raise LookupError(f"{which} capture shows a sensor that is {quality.verdict}: {quality.detail}")
         found = monitor.diagnose_capture(capture)
         why = evidence_reason(command.actor, command.note)
         batch.records.append((BULK, monitor.evidence(capture, found, why=why, waveform=True)))

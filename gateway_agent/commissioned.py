@@ -46,6 +46,7 @@ class Commissioned:
         channel_levels: Low and high RMS of each channel.
         rms_g: Acceleration RMS of each channel, mean.
         reference: Healthy pictures for the diagnosis, as they are gathered; `pictures` gives them at any time.
+        pictures_by: What of the nameplate they were drawn by (`point_monitor.drawn_by`); None before the first.
     """
 
     shape: tuple[float, int, int] | None = None
@@ -57,7 +58,8 @@ class Commissioned:
     channel_levels: tuple[ChannelBaseline, ...] | None = None
     rms_g: FloatArray | None = None
     reference: OrderReference = field(default_factory=OrderReference)
-    _aside: tuple[Callable[[], Rows], Callable[[], FloatArray], Callable[[], FloatArray]] | None = None
+    pictures_by: list[Any] | None = None
+    _aside: tuple[Callable[[], Rows], Callable[[], FloatArray], Callable[[], FloatArray] | None] | None = None
 
     @property
     def count(self) -> int:
@@ -133,7 +135,29 @@ class Commissioned:
 
     def pictures(self) -> OrderReference:
         """Healthy pictures for the diagnosis, wherever they are."""
-        return self.reference if self._aside is None else OrderReference(self.reference.count, self._aside[2]())
+        aside = None if self._aside is None else self._aside[2]
+        return self.reference if aside is None else OrderReference(self.reference.count, aside())
+
+    def forget_pictures(self) -> None:
+        """Draw the healthy pictures anew, from the healthy captures that come; everything else stays."""
+        self.reference, self.pictures_by = OrderReference(), None
+        if self._aside is not None:
+            self._aside = (*self._aside[:2], None)
+
+    @property
+    def wants_pictures(self) -> bool:
+        """Whether healthy captures are still to be drawn though commissioning is complete."""
+        return self.reference.count < self.count
+
+    def learn_picture(self, picture: FloatArray, aside: Aside | None) -> None:
+        """Take in the picture of a healthy capture after commissioning; see `gateway_agent.diagnosis.picture_of`."""
+        self.reference = self.pictures()
+        if self._aside is not None:
+            self._aside = (*self._aside[:2], None)
+        self.reference.learn(picture)
+        if self._aside is not None and aside is not None and not self.wants_pictures:
+            self._aside = (*self._aside[:2], aside(self.reference.mean))
+            self.reference = OrderReference(self.reference.count)
 
     def detection(self) -> FloatArray:
         """Detection features of the healthy captures, shape (n, channels, F)."""
@@ -161,7 +185,7 @@ class Commissioned:
             "shape": self.shape, "began_us": self.began_us, "states": states, "reference_count": self.reference.count,
             "learnt_told": [[told.rpm, told.load] for told in self.told],
             "levels": [[level.low_rms, level.high_rms] for level in self.channel_levels or ()],
-            "healthy_rms_g": None if self.rms_g is None else self.rms_g.tolist(),
+            "healthy_rms_g": None if self.rms_g is None else self.rms_g.tolist(), "pictures_by": self.pictures_by,
         }  # fmt: skip
         return meta, {**{name: blob for name, (_, blob) in described.items()}, **blobs}
 
@@ -180,6 +204,7 @@ class Commissioned:
             reference=OrderReference(
                 meta["reference_count"], np.array(blob_array(meta["reference"], blobs["reference"]))
             ),
+            pictures_by=meta.get("pictures_by"),
         )
 
     @classmethod

@@ -9,6 +9,7 @@ from schemas.messages import Contribution, Diagnosis, Finding
 from vibration.detection_features import ENVELOPE, SUMS
 
 TOLD = 8  # contributions handed to the dashboard; the rest is noise
+MOST_SURE = 0.99  # of a cause, in words: whoever reads "100%" stops looking
 
 
 def contributions(
@@ -55,7 +56,8 @@ def reason(
     parts = []
     if ranked and ranked[0].label != "unknown":
         proof = next((f.text for f in findings if f.speaks_for and f.label == ranked[0].label), "")
-        parts.append(f"{label_name(ranked[0].label).capitalize()} damage likely ({ranked[0].confidence:.0%}): {proof}")
+        sure = min(MOST_SURE, ranked[0].confidence)
+        parts.append(f"{label_name(ranked[0].label).capitalize()} damage likely ({sure:.0%}): {proof}")
     if score is not None and limit and score >= limit:
         where = ""
         if shares:

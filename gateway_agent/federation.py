@@ -5,7 +5,6 @@ import hmac
 import secrets
 import time
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
 
 import numpy as np
 from flwr.app import Context, Message
@@ -20,13 +19,11 @@ from gateway_agent.training import MIN_ROWS, Noise, Rows, Step, TrainingRefused,
 from schemas.learning_task import EvaluationReply, LearningTask, TrainingReply
 from schemas.member_condition import RECORD as CONDITION
 from schemas.member_link import MemberLink, Membership
+from schemas.messages import MemberReport
 from schemas.release import SPEC, TRAIN_STEP, Release
 from schemas.signing import KeyRing, Signer
 from schemas.training_graph import read_training_graph
 from schemas.variation_task import ACTION, VariationMessage
-
-if TYPE_CHECKING:
-    from collections import Counter
 
 HealthyRows = Callable[[], Rows]
 """Standardised rows of healthy captures, shape (n, F), oldest first, all points of the gateway."""
@@ -178,10 +175,9 @@ class LearningMember:
             clock_us=clock_us,
         )
 
-    @property
-    def counters(self) -> "Counter[str]":
-        """Tasks answered and repeated, and what was dropped by reason."""
-        return self._link.counters
+    def report(self) -> MemberReport | None:
+        """What has become of tasks and updates since the start; None before the first."""
+        return self._link.report()
 
     @property
     def fault(self) -> Exception | None:

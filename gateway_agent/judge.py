@@ -130,8 +130,15 @@ class Judge:
             self.monitors[point] = monitor
         return monitor
 
-    def use_settings(self, settings: GatewaySettings) -> None:
+    def use_settings(self, settings: GatewaySettings, *, at_us: int = 0) -> dict[str, list[Record]]:
         """Judge by changed nameplates and alarm settings from the next capture on; what points have learnt stays.
+
+        Args:
+            settings: With the nameplates in force.
+            at_us: The gateway's time, for what is to be told.
+
+        Returns:
+            What to tell of points whose nameplate has changed, by point.
 
         Raises:
             SettingsError: A bearing is not known; nothing has changed.
@@ -139,11 +146,15 @@ class Judge:
         self._orders = {plate.machine: bearing_orders(plate) for plate in settings.machines}
         self._plates = {plate.machine: plate for plate in settings.machines}
         self._settings = settings
-        for monitor in self.monitors.values():
-            machine = machine_of(monitor.point)
-            monitor.plate = self._plates.get(machine) or Nameplate(machine=machine)
-            monitor.orders = self._orders.get(machine)
+        told: dict[str, list[Record]] = {}
+        for point, monitor in self.monitors.items():
+            machine = machine_of(point)
+            plate = self._plates.get(machine) or Nameplate(machine=machine)
+            records = monitor.use_plate(plate, self._orders.get(machine), at_us)
+            if records:
+                told[point] = records
             monitor.alarm.settings = settings.alarm
+        return told
 
     def use_model(self, model: Model) -> None:
         """Score with another model from now on; every limit is calibrated anew, which takes milliseconds a point."""

@@ -14,30 +14,20 @@ from numpy.typing import NDArray
 
 from gateway_agent.prognosis_lives import LivesKnowledge
 from gateway_agent.training import NOTHING_OWN, OwnParameters, TrainingRefused, try_once
-from schemas.errors import RejectedInput, ReleaseRejected, TensorsRejected
-from schemas.feature_layout import FEATURE_LAYOUT
-from schemas.lives import read_lives_file
-from schemas.model_errors import ModelError
-from schemas.onnx_inspect import ModelFacts, check_model
+from schemas.errors import ReleaseRejected
 from schemas.parameter_levels import ParameterLevels
-from schemas.release import (
-    GOLDEN_TOLERANCE,
-    LIVES,
-    PARAMETERS,
-    SCORE,
-    SPEC,
-    TEACHER,
-    TRAIN_STEP,
-    VARIATION,
-    Release,
+from schemas.release import SCORE, SPEC, TRAIN_STEP, Release
+from schemas.release_graphs import (
+    SCORE_OUTPUTS,
+    check_features,
+    check_golden,
+    check_score,
+    check_step,
+    read_knowledge,
+    teacher_of,
 )
-from schemas.training_graph import TrainingGraph, check_roles, read_training_graph
+from schemas.training_graph import TrainingGraph
 from schemas.variation import Variation
-from vibration.features import MODEL_FEATURES
-
-INPUTS = MODEL_FEATURES.stop - MODEL_FEATURES.start
-GOLDEN_FLOOR = 1e-6  # absolute part of the tolerance: scores are mean squares of about 1
-SCORE_INPUTS, SCORE_OUTPUTS = {"x", "theta"}, ["score", "reconstruction"]
 
 Rows = NDArray[np.float32]
 
@@ -221,24 +211,19 @@ def load_model(release: Release, like: LoadedModel | None = None, own: OwnParame
             wrong_role.
     """
     manifest = release.manifest
-    if manifest.features != FEATURE_LAYOUT or manifest.inputs != INPUTS:
-        raise ReleaseRejected(
-            "other_features",
-            f"release {release.version} wants {manifest.inputs} features {manifest.features!r}; this gateway computes "
-            f"{INPUTS} {FEATURE_LAYOUT!r}: update this gateway's software first",
-        )
+    check_features(release)
     scores_alike = like is not None and _same(release, like.release, SCORE)
     if not scores_alike:
-        _check_score(_inspect(release, SCORE), manifest.parameter_count)
+        check_score(release)
     if like is not None and _same(release, like.release, TRAIN_STEP, SPEC):
         training = like.training
     else:
-        training = _check_step(_inspect(release, TRAIN_STEP), release)
+        training = check_step(release)
     levels = ParameterLevels.of(release.spec().get("parameters"), manifest.levels, manifest.parameter_count)
-    teacher, theta = _teacher(release), release.parameters()
+    teacher, theta = teacher_of(release), release.parameters()
     session = like.session if like is not None and scores_alike else _open_session(release.files[SCORE], SCORE)
     try:
-        _check_golden(release, session, theta)
+        check_golden(release, lambda x: session.run(SCORE_OUTPUTS, {"x": x, "theta": theta}))
         try_once(TrainStep(release.files[TRAIN_STEP], training, levels, teacher, session), theta)
     except (ReleaseRejected, MemoryError):
         raise
@@ -246,9 +231,11 @@ def load_model(release: Release, like: LoadedModel | None = None, own: OwnParame
         raise ReleaseRejected("not_finite", f"{TRAIN_STEP} of release {release.version}: {error}") from error
     except Exception as error:  # onnxruntime has no common base for what its C++ throws
         raise ReleaseRejected("cannot_run", f"release {release.version} cannot run: {error}") from error
+    variation, lives = read_knowledge(release)
     return LoadedModel(
-        release, _scoring(theta, own, training, levels), session, training, levels, teacher, *_read_knowledge(release)
-    )
+        release, _scoring(theta, own, training, levels), session, training, levels, teacher, variation,
+        LivesKnowledge(lives),
+    )  # fmt: skip
 
 
 def _scoring(theta: Rows, own: OwnParameters, training: TrainingGraph, levels: ParameterLevels) -> Rows:
@@ -261,79 +248,6 @@ def _same(release: Release, other: Release, *files: str) -> bool:
     """Whether files of two releases are the same bytes, for as many parameters."""
     alike = release.manifest.parameter_count == other.manifest.parameter_count
     return alike and all(release.files[name] == other.files[name] for name in files)
-
-
-def _read_knowledge(release: Release) -> tuple[Variation, LivesKnowledge]:
-    variation, lives = release.files.get(VARIATION), release.files.get(LIVES)
-    try:
-        return (
-            Variation() if variation is None else Variation.unpack(variation),
-            LivesKnowledge.none() if lives is None else LivesKnowledge(read_lives_file(lives)),
-        )
-    except RejectedInput as error:
-        raise ReleaseRejected(
-            error.reason, f"knowledge of release {release.version} cannot be used: {error}"
-        ) from error
-
-
-def _inspect(release: Release, name: str) -> ModelFacts:
-    try:
-        return check_model(release.files[name])
-    except ModelError as error:
-        raise ReleaseRejected(error.reason, f"{name} of release {release.version}: {error}") from error
-
-
-def _check_score(facts: ModelFacts, parameters: int) -> None:
-    inputs = {each.name: each.shape for each in facts.inputs}
-    outputs = [each.name for each in facts.outputs]
-    x = inputs.get("x", ())
-    fits = len(x) == 2 and not isinstance(x[0], int) and x[1] == INPUTS and inputs.get("theta") == (parameters,)
-    if set(inputs) != SCORE_INPUTS or outputs != SCORE_OUTPUTS or not fits:
-        raise ReleaseRejected(
-            "other_shape", f"{SCORE} takes {inputs} and gives {outputs}; x [N, {INPUTS}] and theta [{parameters}] to "
-            f"{SCORE_OUTPUTS} allowed"
-        )  # fmt: skip
-
-
-def _check_step(facts: ModelFacts, release: Release) -> TrainingGraph:
-    """Hold what spec.json says of the training graph against the graph."""
-    graph = read_training_graph(release.files[SPEC], release.manifest.files[TRAIN_STEP].sha256)
-    said = {each.name: each.shape for each in graph.inputs}
-    inputs = {each.name: each.shape for each in facts.inputs}
-    outputs = tuple(each.name for each in facts.outputs)
-    if inputs != said or outputs != graph.outputs:
-        raise ReleaseRejected(
-            "other_shape", f"{TRAIN_STEP} takes {inputs} and gives {outputs}; {SPEC} says {said} and {graph.outputs}"
-        )
-    check_roles(graph, release.manifest.parameter_count, INPUTS)
-    return graph
-
-
-def _teacher(release: Release) -> Rows:
-    teacher = np.frombuffer(release.files.get(TEACHER, release.files[PARAMETERS]), "<f4")
-    if teacher.size != release.manifest.parameter_count or not np.isfinite(teacher).all():
-        raise ReleaseRejected(
-            "bad_teacher",
-            f"{TEACHER} holds {teacher.size} parameters, {release.manifest.parameter_count} finite needed",
-        )
-    return teacher
-
-
-def _check_golden(release: Release, session: Any, theta: Rows) -> None:
-    try:
-        x, expected = release.golden()
-    except (TensorsRejected, KeyError, TypeError, ValueError) as error:
-        raise ReleaseRejected("bad_golden", f"golden vectors cannot be read: {error!r}") from error
-    if x.ndim != 2 or x.shape[1] != INPUTS or x.dtype != np.float32 or expected.shape != x.shape[:1] or not len(x):
-        raise ReleaseRejected("bad_golden", f"golden vectors have shapes {x.shape} and {expected.shape}")
-    score, reconstruction = session.run(SCORE_OUTPUTS, {"x": x, "theta": theta})
-    if score.shape != expected.shape or reconstruction.shape != x.shape:
-        raise ReleaseRejected("other_shape", f"{SCORE} gives shapes {score.shape} and {reconstruction.shape}")
-    gap = np.abs(score - expected)
-    if not (gap <= GOLDEN_FLOOR + GOLDEN_TOLERANCE * np.abs(expected)).all():  # false for NaN as well
-        raise ReleaseRejected(
-            "bad_golden", f"golden scores differ by up to {gap.max():.3g}, {GOLDEN_TOLERANCE:g} of each allowed"
-        )
 
 
 def _open_session(model: bytes, name: str, *, keep_memory: bool = False) -> Any:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from gateway_agent.errors import StoreError
+from gateway_agent.federation import LearningMember
 from gateway_agent.figures import families
 from gateway_agent.judge import Judge
 from gateway_agent.meters import Meters
@@ -45,10 +46,12 @@ class Outside:
     links: Mapping[str, Connection]
     meters: Meters
     failed: Callable[[], Exception | None]
+    member: LearningMember | None
     _server: "ObserveServer | None" = field(default=None, init=False)
 
     def live(self) -> Live:
         """What only the running agent knows, as of now."""
+        learning = self.member.report() if self.member is not None else None
         return {
             "said_at_us": self.clocks.wall_us(),
             "queue": self.worker.queued,
@@ -62,6 +65,8 @@ class Outside:
             "under_way": self.uplink.under_way,
             "records_acknowledged": self.meters.records_acknowledged,
             "alarms": alarms_by_state(self.judge),
+            "learning_tasks": learning.tasks if learning is not None else {},
+            "updates_refused": learning.refused if learning is not None else {},
             "log_lines_not_written": unsaid_lines(),
         }
 

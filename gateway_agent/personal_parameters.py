@@ -28,6 +28,7 @@ from schemas.synced_files import sync_folder
 log = logging.getLogger(__name__)
 
 FILE_NAME = "personal-parameters.bin"
+ASIDE = ".aside"  # of the network before: it may come back
 KINDS = ("personal", "machine")
 
 
@@ -49,27 +50,47 @@ class PersonalShelf:
     def __init__(self, folder: Path | None = None) -> None:
         self._file = None if folder is None else folder / FILE_NAME
         self._lock = threading.RLock()
-        self._kept = self._read()
+        self._kept = self._read(self._file)
+        self._aside = None if self._file is None else self._read(self._file.with_suffix(ASIDE))
 
     def fitting(self, release: Release) -> OwnParameters:
-        """Those that fit a release; nothing is dropped, it may never come into use."""
+        """Those that fit a release, laid aside or not; nothing is moved, it may never come into use."""
+        model = model_of(release)
         with self._lock:
-            kept = self._kept
-            return kept.now if kept is not None and kept.model == model_of(release) else NOTHING_OWN
+            found = (each.now for each in (self._kept, self._aside) if each is not None and each.model == model)
+            return next(found, NOTHING_OWN)
 
     def current(self, release: Release) -> OwnParameters:
-        """Those that fit the release in use; others are dropped, with a word in the log."""
+        """Those that fit the release in use; those of another network are laid aside until it comes back.
+
+        Only the last network's are; what lies there of one before that is dropped.
+        """
         with self._lock:
-            if self._kept is not None and self._kept.model != model_of(release):
+            model = model_of(release)
+            if self._kept is not None and self._kept.model != model:
                 event(
-                    log, logging.WARNING, "personal_parameters_dropped", release=release.version,
-                    text=f"release {release.version} is of another family ({release.manifest.family}); "
-                    "what was learnt for this gateway alone starts again from the release",
+                    log, logging.WARNING, "personal_parameters_aside", release=release.version,
+                    text=f"release {release.version} is of another network ({release.manifest.family}); what was "
+                    "learnt for this gateway alone waits for its network to come back",
                 )  # fmt: skip
-                self._kept = None
-                if self._file is not None:
-                    self._file.unlink(missing_ok=True)
+                self._exchange(model)
+            elif self._kept is None and self._aside is not None and self._aside.model == model:
+                self._exchange(model)
             return self.fitting(release)
+
+    def _exchange(self, model: str) -> None:
+        """Lay aside what is kept, and take up what lies there of this model; that is safe on disk first."""
+        kept, aside = self._kept, self._aside
+        self._kept = aside if aside is not None and aside.model == model else None
+        self._aside = kept
+        if self._file is None:
+            return
+        for file, content in ((self._file, self._kept), (self._file.with_suffix(ASIDE), self._aside)):
+            if content is not None:
+                _replace(file, _packed(content))
+        for file, content in ((self._file, self._kept), (self._file.with_suffix(ASIDE), self._aside)):
+            if content is None:
+                file.unlink(missing_ok=True)
 
     def before(self, release: Release, task: str) -> OwnParameters:
         """Those to start a task from: of a task that was done before, the same as then."""
@@ -86,16 +107,17 @@ class PersonalShelf:
             if self._file is not None:
                 _replace(self._file, _packed(self._kept))
 
-    def _read(self) -> _Kept | None:
-        if self._file is None:
+    @staticmethod
+    def _read(file: Path | None) -> _Kept | None:
+        if file is None:
             return None
         try:
-            return _unpacked(self._file.read_bytes())
+            return _unpacked(file.read_bytes())
         except FileNotFoundError:
             return None
         except (TensorsRejected, KeyError, TypeError, ValueError) as error:
-            aside = self._file.with_suffix(".unreadable")
-            self._file.replace(aside)
+            aside = file.with_suffix(".unreadable")
+            file.replace(aside)
             event(log, logging.ERROR, "personal_parameters_unreadable", file=str(aside), text=str(error))
             return None
 

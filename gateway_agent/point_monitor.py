@@ -22,7 +22,7 @@ from gateway_agent.label_knowledge import LABELS, LabelKnowledge, LabelSums
 from gateway_agent.limits import MIN_CAPTURES, Limit
 from gateway_agent.mounting_watch import MountingWatch
 from gateway_agent.operating_states import Reading, Told
-from gateway_agent.point_reports import STATISTIC, Read, alarm_by_hand, alarm_of, evidence_of, health_of
+from gateway_agent.point_reports import STATISTIC, Read, alarm_by_hand, alarm_of, evidence_of, health_of, velocity_name
 from gateway_agent.prognosis import NoRemainingLife, Prognosis, RemainingLife, levels_db
 from gateway_agent.scoring import Model, StatisticalFallback
 from gateway_agent.sensor_change import SensorChange, looks_loose
@@ -31,13 +31,14 @@ from gateway_agent.settings import AlarmSettings, CommissioningSettings
 from schemas.capture import Capture
 from schemas.container import array_blob, blob_array, pack, unpack
 from schemas.messages import Contribution, Evidence, Health, Learning, PointNotice, Record
-from schemas.nameplate import Nameplate
+from schemas.nameplate import BearingPlate, Nameplate
+from schemas.plate_table import ToldPlate
 from schemas.variation import HealthyPrior, Variation
 from vibration.bearing import FaultOrders
 from vibration.detection_features import MODEL_COLUMNS, detection_edges_hz, detection_features
 from vibration.features import FeatureKernel
 from vibration.iso_zones import Nameplate as ZonePlate
-from vibration.iso_zones import ZoneVerdict, zone
+from vibration.iso_zones import ZoneVerdict, velocity_band_at, zone
 from vibration.quality import Quality, assess_quality
 from vibration.spectrum import ISO_BAND_HZ
 from vibration.speed import SpeedEstimate, estimate_speed
@@ -48,6 +49,8 @@ STOPPED_SHARE = 0.03  # of the healthy RMS on every axis: a machine at rest, not
 # shake into a machine is less than half of what it does itself.
 STOPPED_SHARE_TOLD = 0.5
 STATE_VERSION = 2
+_AGAIN = {"machine_stopped": "the machine runs again", "silent": "the sensor is heard again"}
+SILENT = "silent"  # the quality of a sensor that is not heard any more
 UPPER_BANDS = slice(24, 32)  # of the narrow ones: where a loose sensor loses first
 DUMP_EVERY = 50  # captures followed until the baseline is written again: what a crash loses is a drift's beginning
 RECALIBRATE_EVERY = 5  # learnt captures, for the provisional score while learning
@@ -260,6 +263,7 @@ class PointMonitor:
                 quality=found.quality, learning=self.learning, score=found.score, limit=found.limit,
                 exceeds=found.exceeds, alarm=self.alarm.state, verdict=verdict, found=findings, speed=speed,
                 remaining=self._foretell(seen, found), model_version=self.model_version if self.ready else 0,
+                slow=self._velocity_band_hz(capture)[0] < ISO_BAND_HZ[0],
             ),
         )  # fmt: skip
         outcome = Outcome(health, findings=findings, alarm_active=self.alarm.active)
@@ -297,6 +301,45 @@ class PointMonitor:
         self._last_look = None
         records.append(self._notice("maintenance recorded: learning anew", "ok", at_us))
         return records
+
+    def use_plate(self, plate: Nameplate, orders: FaultOrders | None, at_us: int) -> list[Record]:
+        """Judge by another nameplate from the next capture on; what to tell where anything has changed.
+
+        Limits rest on frequencies and stay. Healthy pictures are drawn in orders of the shaft, with the places of gear
+        and motor lines: where these have moved, the pictures alone are drawn anew.
+        """
+        changed = _changed_fields(self.plate, plate)
+        self.plate, self.orders = plate, orders
+        if not changed:
+            return []
+        self._last_look = None
+        what = f"nameplate changed: {', '.join(changed)}"
+        if self._draw_anew():
+            count = self.healthy.count
+            what += f"; healthy pictures of shaft, gear and motor lines are drawn anew from {count} healthy captures"
+        return [self._notice(f"{what}; limits stay", self.quality, at_us)]
+
+    def _draw_anew(self) -> bool:
+        """Forget healthy pictures that were drawn by another nameplate; whether there were any."""
+        by, now = self.healthy.pictures_by, drawn_by(self.plate)
+        speed_told = all(told.rpm is not None for told in self.healthy.told)
+        if by is None or by[2 * speed_told :] == now[2 * speed_told :]:
+            return False
+        self.healthy.forget_pictures()
+        self.ledger = EvidenceLedger()
+        return True
+
+    def fall_silent(self, text: str, at_us: int) -> list[Record]:
+        """The sensor is not heard any more; nothing to tell of a machine that stood when it was heard last."""
+        if self._notified in {SILENT, "machine_stopped"}:
+            return []
+        self.quality = self._notified = SILENT
+        return [self._notice(text, SILENT, at_us)]
+
+    def hear_again(self) -> None:
+        """A sensor of single values is heard; one of captures is believed by what they say."""
+        if self._notified == SILENT:
+            self._notified = "ok"
 
     def teach(self, label: str) -> bool:
         """Learn from a person's label of what was last looked into; tell whether there was something to learn from."""
@@ -345,6 +388,9 @@ class PointMonitor:
             )
         if meta["prognosis"] is not None:
             self.prognosis = Prognosis.load(meta["prognosis"], self.model.lives)
+        if self.healthy.pictures_by is None and self.healthy.reference.count:
+            self.healthy.pictures_by = drawn_by(self.plate)  # older software did not note it
+        self._draw_anew()  # the nameplate may have changed while the agent was down
         self._put_aside()
 
     def _put_aside(self) -> None:
@@ -418,6 +464,9 @@ class PointMonitor:
         if not found.exceeds and severity == "none":
             outcome.healthy_rows = model_rows(reading.z)
             self._since_dump += self.healthy.states.follow(reading, seen.detection)
+            if self.healthy.wants_pictures:
+                self.healthy.learn_picture(self._picture(seen.capture), self.aside)
+                self._since_dump = self._since_dump if self.healthy.wants_pictures else DUMP_EVERY
         elif found.sensor is not None and found.sensor.within_drift and self._mounting.settling:
             reading.state.baseline.follow(seen.detection)
             self._since_dump += 1
@@ -469,13 +518,10 @@ class PointMonitor:
 
     def _learn(self, seen: Seen) -> None:
         capture = seen.capture
-        acceleration_g = capture.acceleration_g()
-        picture = picture_of(
-            acceleration_g, sample_rate_hz=capture.sample_rate_hz, facts=self._facts(self._speed(capture))
-        )
         self.healthy.learn(
-            seen.features, acceleration_g, picture, told_with(float(capture.rpm), float(capture.load)),
-            shape=_shape(seen), measured_at_us=capture.measured_at_us,
+            seen.features, capture.acceleration_g(), self._picture(capture),
+            told_with(float(capture.rpm), float(capture.load)), shape=_shape(seen),
+            measured_at_us=capture.measured_at_us,
         )  # fmt: skip
         count, wanted = self.healthy.count, self.commissioning.captures
         if count in {MIN_CAPTURES, wanted} or count % RECALIBRATE_EVERY == 0:
@@ -484,6 +530,12 @@ class PointMonitor:
             self.prognosis = Prognosis(self.healthy.healthy_levels(), self.model.lives)
             self._doubt_what_was_learnt(capture)
             self._put_aside()
+
+    def _picture(self, capture: Capture) -> NDArray[np.float64]:
+        self.healthy.pictures_by = drawn_by(self.plate)
+        return picture_of(
+            capture.acceleration_g(), sample_rate_hz=capture.sample_rate_hz, facts=self._facts(self._speed(capture))
+        )
 
     def _doubt_what_was_learnt(self, capture: Capture) -> None:
         """Say so when the machine that was learnt as healthy shows the rhythm of a damaged bearing."""
@@ -564,11 +616,20 @@ class PointMonitor:
     def _zone(self, seen: Seen) -> ZoneVerdict:
         if not self.plate.unit_calibrated:
             return ZoneVerdict(None, "not assessable: the sensor's unit is not calibrated")
-        if seen.kernel.velocity_band_hz[1] < ISO_BAND_HZ[1] or seen.kernel.velocity_band_hz[0] > ISO_BAND_HZ[0]:
-            low, high = seen.kernel.velocity_band_hz
-            return ZoneVerdict(None, f"not assessable: {low:.0f} to {high:.0f} Hz seen, 10 to 1000 Hz needed")
+        needed = self._velocity_band_hz(seen.capture)
+        slow = needed[0] < ISO_BAND_HZ[0]
+        low, high = seen.kernel.slow_velocity_band_hz if slow else seen.kernel.velocity_band_hz
+        low = max(low, self.plate.sensor_from_hz or low)
+        if low > needed[0] or high < needed[1]:
+            return ZoneVerdict(
+                None,
+                f"not assessable: {low:.3g} to {high:.4g} Hz seen, {needed[0]:g} to {needed[1]:g} Hz needed",
+            )
         plate = ZonePlate(self.plate.power_kw, self.plate.foundation, self.plate.kind, self._rpm(seen.capture))
-        return zone(seen.features[:, STATISTIC["velocity_rms_mm_s"]].tolist(), plate)
+        return zone(seen.features[:, STATISTIC[velocity_name(slow=slow)]].tolist(), plate)
+
+    def _velocity_band_hz(self, capture: Capture) -> tuple[float, float]:
+        return velocity_band_at(self._rpm(capture), self.plate.rpm, *(self.plate.rpm_range or ()))
 
     def _severity(self, found: _Detected, verdict: ZoneVerdict) -> Severity:
         """How bad; a changed sensor excuses a pattern that exceeds, but not the velocity that a zone forbids."""
@@ -591,8 +652,8 @@ class PointMonitor:
         if self._notified in _NO_FAULT_OF_THE_SENSOR and not _NO_FAULT_OF_THE_SENSOR.intersection(self._bad_run):
             held = len(self._bad_run) == QUALITY_HOLD  # now this fault and now that one: the latest is told
         if held and quality != self._notified:
-            stopped, self._notified = self._notified == "machine_stopped", quality
-            again = "the machine runs again" if stopped else "captures can be believed again"
+            again = _AGAIN.get(self._notified, "captures can be believed again")
+            self._notified = quality
             text = again if quality == "ok" else f"{quality}: {found.detail}".rstrip(": ")
             records.append(self._notice(text, quality, at_us))
         elif was_learning == "learning" and self.learning == "ready":
@@ -615,6 +676,29 @@ def assess(capture: Capture, plate_rpm: float | None) -> Quality:
         capture.counts, sample_rate_hz=capture.sample_rate_hz, full_scale_counts=full_scale_counts(capture),
         shaft_speed_hz=rpm / 60.0 if rpm else None,
     )  # fmt: skip
+
+
+def drawn_by(plate: Nameplate) -> list[Any]:
+    """What of a nameplate a healthy picture depends on, as JSON gives it back; the first two where no speed is told."""
+    speeds = None if plate.rpm_range is None else list(plate.rpm_range)
+    return [plate.rpm, speeds, plate.gear_teeth, plate.line_frequency_hz]
+
+
+def _changed_fields(before: Nameplate, after: Nameplate) -> list[str]:
+    """What a gateway judges by that differs, each as `rpm 1480 → 2960`, by the names of the settings."""
+    judged_by = set(ToldPlate.model_fields) - {"machine"}
+    pairs = [(name, getattr(before, name), getattr(after, name)) for name in type(after).model_fields]
+    return [f"{name} {_value(old)} → {_value(new)}" for name, old, new in pairs if name in judged_by and old != new]
+
+
+def _value(value: object) -> str:
+    if value is None:
+        return "unknown"
+    if isinstance(value, BearingPlate):
+        return value.name or "by its geometry"
+    if isinstance(value, tuple):
+        return " to ".join(_value(one) for one in value)
+    return f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def full_scale_counts(capture: Capture) -> float | None:

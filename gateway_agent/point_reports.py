@@ -15,6 +15,7 @@ from schemas.messages import (
     MAX_SERIES_SAMPLES,
     Alarm,
     AlarmState,
+    AxisWaveform,
     Contribution,
     Evidence,
     Health,
@@ -23,14 +24,22 @@ from schemas.messages import (
     Series,
 )
 from schemas.messages import RemainingLife as RemainingLifeBand
-from vibration.features import FEATURE_NAMES, MODEL_FEATURES
+from vibration.features import FEATURE_NAMES, MODEL_FEATURES, WIDE_BAND_EDGES_HZ
 from vibration.iso_zones import ZoneVerdict
 from vibration.speed import SpeedEstimate
 
 BASIS_CHARACTERS = 400  # what the contract takes
-SPECTRUM_LINES = 4096  # most lines of a spectrum that travel as evidence
+SPECTRUM_LINES = 8193  # most lines of a spectrum that travel as evidence: those of 16,384 samples
+EVIDENCE_CHARACTERS = 220_000  # of all series of one evidence: it fits into a packet of 256 KiB, sealed and with a head
+SHORTEST_SAMPLES = 2048  # of a waveform that travels: less shows nothing
 STATISTIC = {name: index for index, name in enumerate(FEATURE_NAMES[: MODEL_FEATURES.start])}
 """Where each statistic lies in a feature vector."""
+WIDE_BANDS = ("band_low_rms_g", "band_middle_rms_g", "band_high_rms_g")
+
+
+def velocity_name(*, slow: bool) -> str:
+    """The statistic by which a machine's velocity is judged."""
+    return "velocity_from_2_hz_rms_mm_s" if slow else "velocity_rms_mm_s"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -48,6 +57,8 @@ class Read:
     speed: SpeedEstimate
     remaining: RemainingLife | NoRemainingLife | None
     model_version: int
+    slow: bool
+    """Whether its velocity counts from 2 Hz on."""
 
 
 def health_of(point: str, capture: Capture, features: NDArray[np.float32], read: Read) -> Health:
@@ -58,17 +69,23 @@ def health_of(point: str, capture: Capture, features: NDArray[np.float32], read:
         return _known(largest[STATISTIC[name]])
 
     band, basis = _remaining(read.remaining)
+    rms_g = {
+        name: worst(name) if low_hz < capture.sample_rate_hz / 2.0 else None
+        for name, low_hz in zip(WIDE_BANDS, WIDE_BAND_EDGES_HZ, strict=True)
+    }
     return Health(
         point=point, capture_boot=capture.boot, capture_sequence=capture.sequence,
         measured_at_us=capture.measured_at_us, quality=read.quality, learning=read.learning, score=read.score,
         limit=read.limit, exceeds=read.exceeds, alarm=read.alarm, zone=read.verdict.zone,
         zone_basis=read.verdict.reason,
-        velocity_rms_mm_s=worst("velocity_rms_mm_s"), acceleration_rms_g=worst("acceleration_rms_g"),
+        velocity_rms_mm_s=worst(velocity_name(slow=read.slow)), acceleration_rms_g=worst("acceleration_rms_g"),
         acceleration_peak_g=worst("peak_g"), crest_factor=worst("crest_factor"), kurtosis=worst("kurtosis"),
         envelope_rms_g=worst("envelope_rms_g"), rpm=read.speed.rpm, rpm_source=_speed_source(read.speed),
         rpm_confidence=read.speed.confidence, temperature_c=_known(capture.temperature_c),
-        battery_v=_known(capture.battery_v), diagnosis=read.found.ranked if read.found else (),
+        battery_v=_known(capture.battery_v), rssi_dbm=_known(capture.rssi_dbm),
+        diagnosis=read.found.ranked if read.found else (),
         remaining_life=band, remaining_life_basis=basis, model_version=read.model_version,
+        **rms_g,
     )  # fmt: skip
 
 
@@ -111,17 +128,45 @@ def alarm_by_hand(point: str, change: AlarmChange, at_us: int, why: str, model_v
 def evidence_of(
     point: str, capture: Capture, found: Findings, *, why: str, rpm: float | None, waveform: bool
 ) -> Evidence:
-    """The spectra behind a verdict; the waveform travels only when somebody asked for it."""
-    signal = capture.acceleration_g()[found.axis, :MAX_SERIES_SAMPLES]
+    """The spectra behind a verdict; waveforms travel only when somebody asked, as much of them as fits."""
+    spectrum, envelope = _packed(found.frequency_hz, found.spectrum_g), _packed(found.envelope_hz, found.envelope_g)
+    room = EVIDENCE_CHARACTERS - len(spectrum.values) - len(envelope.values)
+    own = _waveform(capture, found.axis, room) if waveform else None
     return Evidence(
         point=point, capture_boot=capture.boot, capture_sequence=capture.sequence,
-        measured_at_us=capture.measured_at_us, why=why, axis=found.axis, rpm=rpm,
-        spectrum=_packed(found.frequency_hz, found.spectrum_g), envelope=_packed(found.envelope_hz, found.envelope_g),
-        envelope_band_hz=found.envelope_band_hz, fault_lines=found.lines,
-        waveform=Series.pack(
-            signal, start=0.0, step=1.0 / capture.sample_rate_hz, axis_unit="s", value_unit="g"
-        ) if waveform else None,
+        measured_at_us=capture.measured_at_us, why=why, axis=found.axis, rpm=rpm, spectrum=spectrum, envelope=envelope,
+        envelope_band_hz=found.envelope_band_hz, fault_lines=found.lines, waveform=own,
+        other_axes=_other_axes(capture, found.axis, room - len(own.values)) if own is not None else (),
+        range_g=_known(capture.range_g),
     )  # fmt: skip
+
+
+def _waveform(capture: Capture, axis: int, room: int) -> Series:
+    """The beginning of one axis that fits into so many characters."""
+    signal = capture.acceleration_g()[axis, :MAX_SERIES_SAMPLES]
+    while True:
+        packed = Series.pack(signal, start=0.0, step=1.0 / capture.sample_rate_hz, axis_unit="s", value_unit="g")
+        if len(packed.values) <= room or signal.size <= SHORTEST_SAMPLES:
+            return packed
+        signal = signal[: signal.size // 2]
+
+
+def _other_axes(capture: Capture, axis: int, room: int) -> tuple[AxisWaveform, ...]:
+    """The beginnings of the other axes, equally long; none where too little of them would fit."""
+    others = [number for number in range(capture.channels) if number != axis]
+    samples = min(capture.samples, MAX_SERIES_SAMPLES)
+    while others and samples >= min(capture.samples, SHORTEST_SAMPLES):
+        packed = tuple(
+            AxisWaveform.pack(
+                capture.counts[number, :samples], axis=number, scale_g=float(capture.scale_g[number]),
+                step_s=1.0 / capture.sample_rate_hz,
+            )
+            for number in others
+        )  # fmt: skip
+        if sum(len(one.counts) for one in packed) <= room:
+            return packed
+        samples //= 2
+    return ()
 
 
 def _speed_source(speed: SpeedEstimate) -> str:
@@ -135,7 +180,10 @@ def _known(value: float) -> float | None:
 
 
 def _packed(frequency_hz: NDArray[np.float64], values: NDArray[np.float64]) -> Series:
-    """Keep the largest of every few lines where there are too many, so that no peak is lost."""
-    step = max(1, -(-values.size // SPECTRUM_LINES))
-    kept = values[: values.size // step * step].reshape(-1, step).max(axis=1)
-    return Series.pack(kept, start=0.0, step=float(frequency_hz[1]) * step, axis_unit="Hz", value_unit="g")
+    """Keep the largest of every few lines where there are too many, so that no peak is lost; the last may be fewer."""
+    step, line_hz = max(1, -(-values.size // SPECTRUM_LINES)), float(frequency_hz[1])
+    kept = np.maximum.reduceat(values, np.arange(0, values.size, step))
+    return Series.pack(
+        kept, start=0.5 * (step - 1) * line_hz, step=line_hz * step, axis_unit="Hz", value_unit="g",
+        largest_of=step if step > 1 else None,
+    )  # fmt: skip

@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping
 import numpy as np
 
 from gateway_agent.acceptance import CAPTURES, MOST_POINTS, HealthyPoint, gate_report
-from gateway_agent.batch import Batch
+from gateway_agent.batch import Batch, GaveWay
 from gateway_agent.judge import Judge
 from gateway_agent.local_only import machine_fit
 from gateway_agent.model_slot import LoadedModel
@@ -63,6 +63,7 @@ class ReleaseTaker:
         self._compared_at_s = time.monotonic()
         self._changed = threading.Condition()
         self._arrived: deque[Received] = deque(maxlen=WAITING)
+        self._gave_way = GaveWay()
         self._stopping = False
         self._next: LoadedModel | None = None
         self._beside: LoadedModel | None = None
@@ -73,8 +74,15 @@ class ReleaseTaker:
     def put(self, received: Received) -> None:
         """Take one fragment from the network thread."""
         with self._changed:
+            full = len(self._arrived) == WAITING
             self._arrived.append(received)
             self._changed.notify()
+        if full:
+            self._gave_way.one()
+            self._do(self._count_what_gave_way)
+
+    def _count_what_gave_way(self, _judge: Judge, batch: Batch) -> None:
+        self._gave_way.count(batch)
 
     def stop(self) -> None:
         """End after what is in hand."""

@@ -4,11 +4,12 @@ import logging
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from gateway_agent.batch import Batch
+from gateway_agent.batch import URGENT, Batch
 from gateway_agent.intake import Intake
 from gateway_agent.judge import Judge, bearing_orders
 from gateway_agent.outside import Outside
 from gateway_agent.settings import GatewaySettings
+from gateway_agent.site_plates import SitePlates
 from gateway_agent.worker import IngestWorker
 from schemas.errors import ContractError
 from schemas.logs import event
@@ -51,6 +52,7 @@ class Reload:
     outside: Outside
     intake: Intake
     worker: IngestWorker
+    plates: SitePlates
 
     def carry_out(self, running: GatewaySettings) -> GatewaySettings:
         """Read the settings again; what is in force afterwards. Settings that cannot be used change nothing."""
@@ -70,8 +72,8 @@ class Reload:
         self.outside.settings = settings
         logging.getLogger().setLevel(settings.log_level)
 
-        def take_in(judge: Judge, _batch: Batch) -> None:
-            judge.use_settings(settings)
+        def take_in(judge: Judge, batch: Batch) -> None:
+            use_plates(judge, batch, self.plates.over(settings))
             self.worker.use_settings(settings.ingest)
             self.intake.machines = frozenset(plate.machine for plate in settings.machines)
             self.intake.accept_unknown_machines = settings.accept_unknown_machines
@@ -79,6 +81,13 @@ class Reload:
         self.worker.do(take_in)
         event(log, logging.INFO, "settings_reloaded", changed=list(changes.now), at_restart=list(changes.at_restart))
         return settings
+
+
+def use_plates(judge: Judge, batch: Batch, settings: GatewaySettings) -> None:
+    """Judge by the nameplates of these settings from the next capture on, and tell of each point that it concerns."""
+    for point, records in judge.use_settings(settings, at_us=batch.now_us).items():
+        batch.records += [(URGENT, record) for record in records]
+        batch.point_states[point] = judge.monitors[point].dump()
 
 
 def _why(name: str) -> str:

@@ -19,7 +19,7 @@ from importlib.metadata import version
 import numpy as np
 
 from gateway_agent.arrays_aside import ArraysAside
-from gateway_agent.batch import CONTROL_REFUSED_PREFIX, URGENT, Batch
+from gateway_agent.batch import CONTROL_REFUSED_PREFIX, URGENT, Batch, GaveWay
 from gateway_agent.commands import CommandDesk
 from gateway_agent.errors import StoreFull
 from gateway_agent.federation import LearningMember
@@ -35,9 +35,10 @@ from gateway_agent.personal_parameters import PersonalShelf
 from gateway_agent.reinjection import Reinjection
 from gateway_agent.release_shelf import ReleaseShelf
 from gateway_agent.release_taker import ReleaseTaker
-from gateway_agent.reload import Reload
+from gateway_agent.reload import Reload, use_plates
 from gateway_agent.settings import GatewaySettings
-from gateway_agent.status import compose_status, points_in_turn
+from gateway_agent.site_plates import SitePlates
+from gateway_agent.status import compose_status, points_in_turn, told_machines
 from gateway_agent.stream_order import REMEMBERED
 from gateway_agent.uplink import Uplink
 from gateway_agent.worker import Clocks, IngestWorker
@@ -48,9 +49,21 @@ from schemas.fragments import Reassembly
 from schemas.link import Link, Received, Will
 from schemas.logs import event
 from schemas.messages import Command, GatewayStatus, RecordsAck, decode, encode
+from schemas.names import machine_of
+from schemas.plate_table import PlateTable
 from schemas.signing import KeyRing, Signer
 from schemas.supervision import notify, watchdog_interval_s
-from schemas.topics import CANDIDATE, CAPTURE, CAPTURE_FRAGMENT, COMMAND, RECORDS_ACK, RELEASE, STATUS, topic_of
+from schemas.topics import (
+    CANDIDATE,
+    CAPTURE,
+    CAPTURE_FRAGMENT,
+    COMMAND,
+    NAMEPLATES,
+    RECORDS_ACK,
+    RELEASE,
+    STATUS,
+    topic_of,
+)
 from vibration.features import BAND_COUNT, ENVELOPE_BAND_COUNT
 
 log = logging.getLogger(__name__)
@@ -79,8 +92,10 @@ class GatewayAgent:
             settings.store.folder / "releases", self.keys, personal=PersonalShelf(settings.store.folder)
         )
         self.shelf.open()
+        self.plates = SitePlates.open(self.store, settings.gateway)
         self.judge = MeteredJudge(
-            settings, self.meters, known=lambda keys: self._settled_store().knows(keys), model=self.shelf.slot.loaded,
+            self.plates.over(settings), self.meters, known=lambda keys: self._settled_store().knows(keys),
+            model=self.shelf.slot.loaded,
             recall=lambda point, boot: self._settled_store().highest_sequences(point, boot, REMEMBERED),
             aside=self.aside,
         )  # fmt: skip
@@ -110,6 +125,7 @@ class GatewayAgent:
         self._stop = threading.Event()
         self._failed: Exception | None = None
         self._control: deque[Received] = deque(maxlen=CONTROL_WAITING)
+        self._control_gave_way = GaveWay()
         self._tell_now = threading.Event()
         self._statuses_told = 0
         names = {"site": settings.site, "gateway": settings.gateway}
@@ -123,25 +139,26 @@ class GatewayAgent:
         self.control_link = Link(
             settings.broker, settings.gateway, on_message=self._control_message, on_connected=self._control_connected,
             will=Will(self._status_topic, self.signer.seal(self._status_topic, encode(self._offline()))),
-            subscriptions=[(t.path(**names), t.qos) for t in (RECORDS_ACK, COMMAND, RELEASE, CANDIDATE)],
+            subscriptions=[(t.path(**names), t.qos) for t in (RECORDS_ACK, COMMAND, NAMEPLATES, RELEASE, CANDIDATE)],
         )  # fmt: skip
         self.worker.attach(self.captures_link)
         self.uplink = Uplink(
             settings.site, settings.gateway, self.store, self.control_link, self.signer,
             monotonic_s=self.clocks.monotonic_s, committed=self.worker.committed,
         )  # fmt: skip
-        self.outside = Outside(
-            settings, self.clocks, self.keys, self.judge, self.worker, self.uplink,
-            {"captures": self.captures_link, "control": self.control_link}, self.meters, lambda: self._failed,
-        )  # fmt: skip
-        self._reload = Reload(read_again or (lambda: settings), self.outside, intake, self.worker)
-        self._reload_wanted = False
         self.member: LearningMember | None = None
         if settings.learning.take_part:
             self.member = LearningMember(
                 settings, self.signer, self.keys, self.shelf, self.healthy,
                 sessions=lambda: [s for m in list(self.judge.monitors.values()) for s in m.sessions()],
             )  # fmt: skip
+        self.outside = Outside(
+            settings, self.clocks, self.keys, self.judge, self.worker, self.uplink,
+            {"captures": self.captures_link, "control": self.control_link}, self.meters, lambda: self._failed,
+            self.member,
+        )  # fmt: skip
+        self._reload = Reload(read_again or (lambda: settings), self.outside, intake, self.worker, self.plates)
+        self._reload_wanted = False
         self._threads = [
             threading.Thread(target=self._guard(self.worker.run), name="ingest", daemon=True),
             threading.Thread(target=self._guard(self.uplink.run), name="uplink", daemon=True),
@@ -286,11 +303,14 @@ class GatewayAgent:
         if received.topic in self._release_topics:
             self.taker.put(received)
             return
+        if len(self._control) == CONTROL_WAITING:
+            self._control_gave_way.one()
         self._control.append(received)
         self.worker.do(self._handle_control)
 
     def _handle_control(self, judge: Judge, batch: Batch) -> None:
         """In the ingest worker's thread: everything that came from the site since the last batch."""
+        self._control_gave_way.count(batch)
         while self._control:
             received = self._control.popleft()
             try:
@@ -303,13 +323,20 @@ class GatewayAgent:
     def _handle_one(self, received: Received, judge: Judge, batch: Batch) -> None:
         topic, _ = topic_of(received.topic)
         body = self.keys.open(received.topic, received.payload, role="site", name=self.settings.site)
-        self._site_heard_at_s = self.clocks.monotonic_s()
+        if not received.retained:
+            self._site_heard_at_s = self.clocks.monotonic_s()
         if topic is RECORDS_ACK:
             self.meters.records_acknowledged += self.uplink.acknowledge(decode(RecordsAck, body))
         elif topic is COMMAND:
             command = decode(Command, body)
             if command.gateway == self.settings.gateway:
                 self.desk.carry_out(command, judge, batch)
+        elif topic is NAMEPLATES:
+            heard = {machine_of(point) for point in judge.monitors}
+            if self.plates.take(decode(PlateTable, body), self.settings, heard):
+                use_plates(judge, batch, self.plates.over(self.settings))
+                event(log, logging.INFO, "nameplates_in_force", revision=self.plates.revision)
+            self._tell_now.set()
 
     def _tell_status(self, judge: Judge, batch: Batch) -> None:
         self._end_shelving(judge, batch)
@@ -317,6 +344,7 @@ class GatewayAgent:
             self.settings, self.store, judge, self.shelf, now_us=self.clocks.wall_us(), software=version("undertone"),
             queue=self.worker.queued, taker=self.taker, started_at_us=self._started_at_us,
             site_heard_s=self.clocks.monotonic_s() - max(self._site_heard_at_s, self.shelf.heard_at_s or -math.inf),
+            plates=self.plates, learning=self.member.report() if self.member is not None else None,
         )  # fmt: skip
         with contextlib.suppress(StoreFull):  # the site is told all the same
             told = {**status.model_dump(mode="json"), "live": self.outside.live()}
@@ -338,6 +366,7 @@ class GatewayAgent:
         return GatewayStatus(
             gateway=self.settings.gateway, online=False, boot=self.store.boot, at_us=self.clocks.wall_us(),
             software=version("undertone"), release_version=release.version, release_digest=release.digest,
+            machines=told_machines(self.settings),
         )  # fmt: skip
 
 

@@ -55,6 +55,10 @@ class IngestSettings(Settings):
     batch_wait_s: float = Field(default=0.05, ge=0.0, le=1.0)
     fragment_bytes: int = Field(default=32 << 20, ge=1 << 16)
     fragment_age_s: float = Field(default=120.0, ge=1.0)
+    silent_after_intervals: float = Field(
+        default=3.0, ge=2.0, le=1000.0, description="Of a sensor's own, without a capture, until it counts as silent."
+    )
+    silent_after_s: float = Field(default=30.0, ge=1.0, description="And never before so many seconds.")
 
 
 class CommissioningSettings(Settings):

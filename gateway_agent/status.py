@@ -30,10 +30,12 @@ from gateway_agent.point_monitor import PointMonitor
 from gateway_agent.release_shelf import ReleaseShelf
 from gateway_agent.release_taker import ReleaseTaker
 from gateway_agent.settings import GatewaySettings
+from gateway_agent.site_plates import SitePlates, settings_hash
 from gateway_agent.store import Store, read_only
 from gateway_agent.store_tables import capture_table, counter_table, meta_table, outbox_table
-from schemas.messages import AlarmState, GatewayStatus, Learning, PointStatus
+from schemas.messages import AlarmState, GatewayStatus, Learning, MemberReport, PointStatus
 from schemas.metrics import memory_bytes
+from schemas.plate_table import MOST_PLATES
 
 Live = dict[str, Any]
 """What only a running agent knows; the keys are those of `NOTHING_LIVE`."""
@@ -55,6 +57,8 @@ NOTHING_LIVE: Live = {
     "under_way": 0,
     "records_acknowledged": 0,
     "alarms": {},
+    "learning_tasks": {},
+    "updates_refused": {},
     "log_lines_not_written": 0,
 }
 
@@ -74,6 +78,8 @@ def compose_status(
     taker: ReleaseTaker,
     started_at_us: int,
     site_heard_s: float,
+    plates: SitePlates,
+    learning: MemberReport | None,
 ) -> GatewayStatus:
     """Say how the agent is; called from the thread that owns the judge.
 
@@ -88,6 +94,8 @@ def compose_status(
         taker: What became of candidates.
         started_at_us: When the agent was started.
         site_heard_s: How long ago the site was last heard, or the start.
+        plates: Nameplates that the site sent.
+        learning: What became of its updates; None where it has no part in the learning, or none yet.
     """
     counts = store.counts()
     disk = shutil.disk_usage(settings.store.folder)
@@ -108,7 +116,15 @@ def compose_status(
         fits=tuple(taker.fits.values()),
         disk_size_bytes=disk.total, load_share=os.getloadavg()[0] / (os.cpu_count() or 1),
         certificate_until_us=certificate_end_us(settings.broker.certificate_file),
+        plates_revision=plates.revision, plates_problem=plates.problem,
+        machines=told_machines(settings),
+        settings_hash=settings_hash(settings), learning=learning,
     )  # fmt: skip
+
+
+def told_machines(settings: GatewaySettings) -> tuple[str, ...]:
+    """Machines of the settings, by which the site knows whose nameplates to send; also while we are away."""
+    return tuple(plate.machine for plate in settings.machines[:MOST_PLATES])
 
 
 def certificate_end_us(file: Path | None) -> int | None:
@@ -194,11 +210,15 @@ def read_status(settings: GatewaySettings, live: Live | None = None) -> dict[str
         "models": {p["point"]: p["model"] for p in last.get("points", [])},
         "release": {"version": last.get("release_version", 0), "digest": last.get("release_digest", "")},
         "release_problem": last.get("release_problem", ""),
+        "nameplates": {
+            "revision": last.get("plates_revision", 0), "problem": last.get("plates_problem", ""),
+        },
         "releases_refused": last.get("releases_refused", {}),
         "site": _heard(last),
         "worse_off_than_alone": [
             fit["machine"] for fit in last.get("fits", []) if fit["auroc"] < fit["auroc_local"] - WORSE_OFF
         ],
+        "last_update_refused": (last.get("learning") or {}).get("last_refused"),
         "memory_bytes": last.get("memory_bytes", 0),
         "said_at_us": last.get("at_us", 0),
         "live": NOTHING_LIVE | (last.get("live", {}) if live is None else live),
@@ -217,6 +237,20 @@ def _heard(last: Mapping[str, Any]) -> dict[str, Any]:
     return {"heard_s": round(heard_s, 1), "text": text}
 
 
+def _learning_words(status: dict[str, Any]) -> list[str]:
+    """What became of this gateway's part in the learning, as far as there is any."""
+    live, refused = status["live"], status["last_update_refused"]
+    lines = []
+    if live["learning_tasks"] or live["updates_refused"]:
+        tasks = ", ".join(f"{name} {count}" for name, count in live["learning_tasks"].items()) or "none"
+        reasons = ", ".join(f"{name} {count}" for name, count in live["updates_refused"].items()) or "none"
+        lines.append(f"learning: tasks {tasks}; updates refused since the start: {reasons}")
+    if refused:
+        which = f"in round {refused['round_number']}" if refused["round_number"] else "outside of a round"
+        lines.append(f"last update refused {which}: {refused['reason']}: {refused['text']}")
+    return lines
+
+
 def _after(prefix: str, counts: Mapping[str, int]) -> dict[str, int]:
     return {name.removeprefix(prefix): count for name, count in counts.items() if name.startswith(prefix)}
 
@@ -224,6 +258,7 @@ def _after(prefix: str, counts: Mapping[str, int]) -> dict[str, int]:
 def describe_status(status: dict[str, Any]) -> str:
     """The same for people."""
     captures, outbox, release = status["captures"], status["outbox"], status["release"]
+    plates = status["nameplates"]
     lines = [
         f"gateway {status['gateway']}:",
         f"captures: {captures['stored']} stored, {captures['duplicates']} duplicates, {captures['gaps']} missing",
@@ -231,7 +266,10 @@ def describe_status(status: dict[str, Any]) -> str:
         f"outbox: {outbox['pending']} records wait for the site, the oldest for {outbox['oldest_s']:.0f} s",
         f"release {release['version']} ({release['digest'][:12]})",
         *([f"release problem: {status['release_problem']}"] if status["release_problem"] else []),
+        *([f"nameplates of the site: revision {plates['revision']}"] if plates["revision"] else []),
+        *([f"nameplates problem: {plates['problem']}"] if plates["problem"] else []),
         *([f"site: {status['site']['text']}"] if status["site"]["text"] else []),
+        *_learning_words(status),
         f"links: {', '.join(f'{name} {_UP[up]}' for name, up in status['live']['links'].items()) or 'not started yet'}",
         *(f"  {point}: {learning}" for point, learning in status["points"].items()),
     ]

@@ -317,6 +317,11 @@ class Store:
         with self._lock, self._writing():
             self._connection.execute(sa.insert(meta_table).prefix_with("OR REPLACE"), {"key": key, "value": value})
 
+    def remembered(self, key: str) -> str | None:
+        """The text kept under a name; None where there is none."""
+        rows = self._all(sa.select(meta_table.c.value).where(meta_table.c.key == key))
+        return str(rows[0].value) if rows else None
+
     def letters_asked_again(self, at_most: int) -> list[Letter]:
         """The dead letters somebody wants taken in again."""
         with self._lock:

@@ -8,19 +8,21 @@ network thread waits and TCP holds the broker back.
 """
 
 import logging
+import math
 import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
-from gateway_agent.batch import ACKNOWLEDGED_EARLY, Batch, DeadLetter
+from gateway_agent.batch import ACKNOWLEDGED_EARLY, URGENT, Batch, DeadLetter
 from gateway_agent.broker_order import BrokerOrder
 from gateway_agent.committer import Committer, ToCommit
 from gateway_agent.healthy_rows import HealthyRows
 from gateway_agent.intake import Intake, Payload, Taken
 from gateway_agent.judge import Judge
 from gateway_agent.settings import IngestSettings
+from gateway_agent.silence import SilenceWatch
 from gateway_agent.store import Store
 from gateway_agent.waiting import Waiting
 from schemas.errors import RejectedInput
@@ -28,6 +30,8 @@ from schemas.link import Connection, Received
 from schemas.logs import event
 
 log = logging.getLogger(__name__)
+
+SILENCE_LOOK_S = 1.0
 
 Job = Callable[[Judge, Batch], None]
 """Something another thread wants done between two batches, with whatever it makes true."""
@@ -50,6 +54,9 @@ class IngestWorker:
     ) -> None:
         self._settings = settings
         self._judge = judge
+        self.silence = SilenceWatch(settings.silent_after_intervals, settings.silent_after_s)
+        self._silence_looked_at_s = -math.inf
+        self._link: Connection | None = None
         self._intake = intake
         self._clocks = clocks
         self._order = BrokerOrder(settings.queue_captures)
@@ -71,6 +78,7 @@ class IngestWorker:
 
     def attach(self, link: Connection) -> None:
         """Name the link on which captures come and acknowledgements go."""
+        self._link = link
         self._committer.attach(link)
 
     @property
@@ -170,6 +178,7 @@ class IngestWorker:
             self.settle()
         received = self._take()
         self._work(received)
+        self._look_for_silence()
         self._judge.follow_model()
         self._judging_since_s = None
         return bool(received or jobs)
@@ -199,6 +208,22 @@ class IngestWorker:
             self._room.notify_all()
             return taken
 
+    def _look_for_silence(self) -> None:
+        """Tell of sensors that are not heard any more; while the broker is away that says nothing of them."""
+        now_s = self._clocks.monotonic_s()
+        if now_s - self._silence_looked_at_s < SILENCE_LOOK_S:
+            return
+        self._silence_looked_at_s = now_s
+        if self._link is None or not self._link.connected:
+            self.silence.excuse(now_s=now_s)
+        batch = Batch(self._clocks.wall_us())
+        for silence in self.silence.fallen_silent(now_s=now_s):
+            monitor = self._judge.monitors[silence.point]
+            batch.records += [(URGENT, record) for record in monitor.fall_silent(silence.text(), batch.now_us)]
+            batch.point_states[silence.point] = monitor.dump()
+        if not batch.empty:
+            self._committer.give(ToCommit(batch))
+
     def _work(self, received: list[tuple[Received, int]]) -> None:
         taken: list[Taken] = []
         dead: list[DeadLetter] = []
@@ -227,6 +252,8 @@ class IngestWorker:
         safe += self._order.finished_pieces() + early
         if not (safe or dead):
             return
+        for one in taken:
+            self.silence.hear(one.point, one.capture.measured_at_us, now_s=now_s)
         judged = self._judge.process(taken, now_us=self._clocks.wall_us())
         judged.batch.dead_letters = dead
         if early:

@@ -31,6 +31,11 @@ class Rule:
     off_count: int = 5
     dead_band: float = 0.10
 
+    @property
+    def reach(self) -> int:
+        """After so many calm captures nothing is left of what was before."""
+        return max(self.of_count, self.off_count)
+
 
 @dataclass(frozen=True, slots=True)
 class Window:
@@ -108,12 +113,40 @@ def judge_window(window: Window, rule: Rule, *, limit_factor: float = 1.0) -> tu
     return severity, calm and severity == "none"
 
 
+def judge_value(
+    value: float, alert: float | None, danger: float | None, dead_band: float
+) -> tuple[Severity, bool]:  # fmt: skip
+    """Say how bad one value is by a plant's own limits, and whether it is calm. A value on a limit is above it.
+
+    Args:
+        value: What was measured.
+        alert: From here on an alert; None for no such limit. One of the two is given.
+        danger: Likewise.
+        dead_band: Share of the lower limit by which a value must be below it to be calm.
+    """
+    if danger is not None and value >= danger:
+        return "danger", False
+    if alert is not None and value >= alert:
+        return "alert", False
+    lowest = alert if alert is not None else danger
+    assert lowest is not None
+    return "none", value < lowest - dead_band * abs(lowest)
+
+
+def raised_by(judged: Iterable[tuple[int, Severity, bool]], rule: Rule) -> list[int]:
+    """When a rule would have raised an alarm, in time order.
+
+    Captures that are calm may be left out where at least `rule.reach` calm ones stand between them and what was not:
+    they change nothing any more.
+
+    Args:
+        judged: Of each capture its time, how bad it is, and whether it is calm; oldest first.
+        rule: By which they add up.
+    """
+    counting = Counting(rule)
+    return [at_us for at_us, severity, calm in judged if counting.take(severity, calm=calm) == "raised"]
+
+
 def raised_at_us(windows: Iterable[Window], rule: Rule, *, limit_factor: float = 1.0) -> list[int]:
     """When a rule would have raised an alarm in a stored history, in time order."""
-    counting = Counting(rule)
-    found = []
-    for window in windows:
-        severity, calm = judge_window(window, rule, limit_factor=limit_factor)
-        if counting.take(severity, calm=calm) == "raised":
-            found.append(window.at_us)
-    return found
+    return raised_by(((one.at_us, *judge_window(one, rule, limit_factor=limit_factor)) for one in windows), rule)

@@ -4,7 +4,7 @@ The fields are the columns, in their order. Nothing is guessed: an empty cell is
 """
 
 from collections.abc import Iterable
-from typing import Annotated, Literal, Self
+from typing import Annotated, Literal, NamedTuple, Self
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
@@ -36,8 +36,25 @@ class _Row(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
+class StopCost(NamedTuple):
+    """What an unplanned stop costs an hour, in which currency, and how long it lasts; None where nobody has said."""
+
+    per_h: float | None = None
+    currency: str | None = None
+    hours: float | None = None
+
+
+NOT_SAID = StopCost()
+
+
 class AssetRow(_Row):
-    """One machine: where it stands, how much it matters, what its nameplate says."""
+    """One machine: where it stands, how much it matters, what its nameplate says, what a stop costs.
+
+    Attributes:
+        criticality: 5 stops the plant, 1 nobody notices.
+        stop_cost_per_h: What an hour of an unplanned stop costs, in `currency` (ISO 4217); never leaves the site.
+        stop_h: How long an unplanned stop lasts until the machine runs again.
+    """
 
     machine: Name
     title: Text = ""
@@ -56,9 +73,14 @@ class AssetRow(_Row):
     contact_angle_deg: Annotated[float, Field(ge=0, lt=90)] | None = None
     gear_teeth: Annotated[int, Field(ge=5, le=500)] | None = None
     line_frequency_hz: Annotated[float, Field(ge=10, le=400)] = 50.0
+    stop_cost_per_h: Annotated[float, Field(ge=0, le=1e9)] | None = None
+    currency: Annotated[str, Field(pattern="^[A-Z]{3}$")] | None = None
+    stop_h: Annotated[float, Field(gt=0, le=10_000)] | None = None
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
+        if (self.stop_cost_per_h is None) != (self.currency is None):
+            raise ValueError("stop_cost_per_h and currency (EUR, USD ...) belong together; one is missing")
         if (self.rpm_min is None) != (self.rpm_max is None):
             raise ValueError("rpm_min and rpm_max belong together; one is missing")
         if self.rpm_min is not None and self.rpm_max is not None and self.rpm_min >= self.rpm_max:
@@ -101,7 +123,10 @@ class AssetRow(_Row):
         )  # fmt: skip
 
     @classmethod
-    def of(cls, machine: str, title: str, area: str, criticality: int, plate: Nameplate | None) -> "AssetRow":
+    def of(
+        cls, machine: str, title: str, area: str, criticality: int, plate: Nameplate | None,
+        stop: StopCost = NOT_SAID,
+    ) -> "AssetRow":  # fmt: skip
         """The row of a machine that is known already."""
         plate = plate or Nameplate(machine=machine)
         bearing = plate.bearing
@@ -119,6 +144,7 @@ class AssetRow(_Row):
             pitch_diameter_mm=bearing.pitch_diameter_mm if bearing and whole else None,
             contact_angle_deg=bearing.contact_angle_deg if bearing and whole else None,
             gear_teeth=plate.gear_teeth, line_frequency_hz=plate.line_frequency_hz,
+            stop_cost_per_h=stop.per_h, currency=stop.currency, stop_h=stop.hours,
         )  # fmt: skip
 
 
@@ -164,6 +190,16 @@ class LimitRow(_Row):
         if self.rpm_from is None and self.rpm_to is None:
             return True
         return rpm is not None and (self.rpm_from or 0.0) <= rpm < (self.rpm_to or float("inf"))
+
+
+def chosen_limit(limits: Iterable[LimitRow], point: str, rpm: float | None) -> LimitRow | None:
+    """The limit that speaks of a point at a speed: of the point before of its machine, of a speed before of all."""
+    holding = [limit for limit in limits if limit.holds_at(point, rpm)]
+    return max(
+        holding,
+        key=lambda limit: (limit.applies_to == point, limit.rpm_from is not None or limit.rpm_to is not None),
+        default=None,
+    )
 
 
 class BearingRow(_Row):

@@ -31,7 +31,9 @@ ADOPT = f"{MessageType.QUERY}.adopt"
 
 MAX_SETTINGS = 32
 _SETTING = "setting."
-_PARAMETERS, _DELTA, _CONFIG, _METRICS = "parameters", "delta", "config", "metrics"
+_PARAMETERS, _DELTA, _CONFIG, _METRICS, _RELEASE = "parameters", "delta", "config", "metrics", "release"
+NEEDS_RELEASE = "the whole release is needed"
+"""What a site says in its refusal when a task is of another network than its own: then it is sent everything."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -189,9 +191,39 @@ class EvaluationReply:
         return reply
 
 
-def adopted(version: int) -> RecordDict:
-    """Answer `query.adopt`: these parameters are in use, as this release of the site's own."""
-    return RecordDict({_METRICS: MetricRecord({"release_version": version})})
+def adopted(version: int, *, in_use: bool = True) -> RecordDict:
+    """Answer `query.adopt`: these parameters are this release of the site's own; in use, or only on the way to it."""
+    return RecordDict({_METRICS: MetricRecord({"release_version": version, "in_use": int(in_use)})})
+
+
+def is_in_use(reply: Message) -> bool:
+    """Whether what a site has adopted is in use there; sites of 0.1 say nothing else."""
+    try:
+        return bool(reply.content.metric_records[_METRICS].get("in_use", 1))
+    except KeyError:
+        return True
+
+
+def add_whole_release(content: RecordDict, bundle: bytes) -> None:
+    """Put a release with everything in it beside the parameters of `query.adopt`, for a site that lacks its network."""
+    content[_RELEASE] = ConfigRecord({"bundle": bundle})
+
+
+def whole_release(message: Message) -> bytes | None:
+    """The release that `add_whole_release` has put there; None where there is none.
+
+    Raises:
+        MessageRejected: There is something else in its place.
+    """
+    if _RELEASE not in message.content:
+        return None
+    try:
+        bundle = message.content.config_records[_RELEASE]["bundle"]
+    except KeyError as error:
+        raise MessageRejected("bad_task", f"release cannot be read: {error!r}") from error
+    if not isinstance(bundle, bytes):
+        raise MessageRejected("bad_task", f"release is {type(bundle).__name__}, bytes are needed")
+    return bundle
 
 
 def _number(record: Any, key: str) -> float:

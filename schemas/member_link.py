@@ -35,7 +35,7 @@ from schemas.flower_codec import (
 from schemas.fragments import OVERHEAD_BYTES, Reassembly, decode_fragment, split
 from schemas.link import Link, Received, Will
 from schemas.logs import event
-from schemas.messages import MemberPresence, encode
+from schemas.messages import MemberPresence, MemberReport, UpdateRefused, encode
 from schemas.settings import BrokerSettings
 from schemas.signing import SEAL_BYTES, KeyRing, Role, Signer
 from schemas.topics import MEMBER, REPLY, TASK, Topic
@@ -51,6 +51,8 @@ REANNOUNCE_S = 1.0  # two that answer each other would fill the broker
 REMEMBERED_ANSWERS = 4  # of tasks that may come again; one round has two
 SEND_PATIENCE_S = 30.0
 STOP_PATIENCE_S = 20.0
+UPDATE_REFUSED = "update_"  # before the reason, in the counters
+MOST_REPORTED = 32  # counters of either kind, the largest; reasons are the server's words
 
 
 def node_id_of(member: str) -> int:
@@ -107,7 +109,8 @@ class MemberLink:
     Attributes:
         counters: Tasks answered and repeated, and what was dropped by reason.
         fault: What ended the thread that works, if anything did: a bug, the process should end then.
-        last_verdict: Why the server last refused an update of ours, if it ever did.
+        last_verdict: Why the server last refused an update of ours, if it ever did since the start.
+        verdict_at_us: When we heard it.
     """
 
     def __init__(
@@ -143,6 +146,7 @@ class MemberLink:
         self.counters: Final[Counter[str]] = Counter()
         self.fault: Exception | None = None
         self.last_verdict: Verdict | None = None
+        self.verdict_at_us = 0
         self._worker = threading.Thread(target=self._work, name=f"learning-{membership.member}", daemon=True)
         self._link = Link(
             broker,
@@ -169,6 +173,23 @@ class MemberLink:
         if self._worker.is_alive():
             self._worker.join(STOP_PATIENCE_S)
         self._link.stop()
+
+    def report(self) -> MemberReport | None:
+        """What this member's people should know; None while the server has asked for nothing. Any thread may ask."""
+        counts, verdict = self.counters.copy(), self.last_verdict
+        refused = Counter(
+            {name.removeprefix(UPDATE_REFUSED): n for name, n in counts.items() if name.startswith(UPDATE_REFUSED)}
+        )
+        tasks = Counter({name: n for name, n in counts.items() if not name.startswith(UPDATE_REFUSED)})
+        if not counts:
+            return None
+        last = verdict and UpdateRefused(
+            round_number=verdict.round_number, reason=verdict.reason, text=verdict.text, at_us=self.verdict_at_us
+        )
+        return MemberReport(
+            tasks=dict(tasks.most_common(MOST_REPORTED)), refused=dict(refused.most_common(MOST_REPORTED)),
+            last_refused=last,
+        )  # fmt: skip
 
     def wait_connected(self, timeout_s: float) -> bool:
         """Wait until the broker has accepted us; tell whether it came to that."""
@@ -277,8 +298,8 @@ class MemberLink:
     def _hear(self, task: Message, _context: Context) -> Message:
         """Note that the server has refused what we sent it, where this gateway's people look."""
         verdict = Verdict.read(task)
-        self.counters[f"update_{verdict.reason}"] += 1
-        self.last_verdict = verdict
+        self.counters[UPDATE_REFUSED + verdict.reason] += 1
+        self.verdict_at_us, self.last_verdict = self._clock_us(), verdict
         event(log, logging.WARNING, "update_refused", server=self._who.server, round=verdict.round_number,
               reason=verdict.reason, text=verdict.text)  # fmt: skip
         return empty_reply(task)

@@ -32,6 +32,9 @@ Priority = Literal["danger", "alert", "notice", "sensor"]
 AlarmState = Literal["normal", "unacknowledged", "acknowledged", "returned", "latched", "shelved", "suppressed"]
 Learning = Literal["learning", "ready", "suspect"]
 _Item = TypeVar("_Item")
+_IF_SAID = Field(exclude_if=lambda value: value is None)
+"""Left out where nothing is said: whoever has not been updated yet knows no such key, and refuses what holds it."""
+_IF_ANY = Field(exclude_if=lambda value: not value)
 Many = Annotated[tuple[_Item, ...], FailFast()]
 """Any number of one kind, up to the first that is none: 4 MB of mistakes, each described, took 2.6 GB."""
 
@@ -88,7 +91,9 @@ class Health(_Strict):
     """What a gateway found in one capture; written once, in the order of the gateway's own sequence.
 
     `remaining_life_basis` says in one sentence what the remaining life rests on, or why there is none; gateways of 0.1
-    send neither.
+    send neither. `rssi_dbm` is the strength of the sensor's radio signal, where the sensor tells it.
+    Velocity counts from 10 Hz on, from 2 Hz below 600 rpm (`vibration.iso_zones.velocity_band_at`). Of the bands
+    (`vibration.features.WIDE_BAND_EDGES_HZ`) those are said that the sample rate reaches.
     """
 
     kind: Literal["health"] = "health"
@@ -120,6 +125,10 @@ class Health(_Strict):
     remaining_life: RemainingLife | None = None
     remaining_life_basis: Annotated[str, Field(max_length=400)] = ""
     model_version: int = 0
+    rssi_dbm: Annotated[float | None, _IF_SAID] = None
+    band_low_rms_g: Annotated[float | None, _IF_SAID] = None
+    band_middle_rms_g: Annotated[float | None, _IF_SAID] = None
+    band_high_rms_g: Annotated[float | None, _IF_SAID] = None
 
 
 class Alarm(_Strict):
@@ -145,18 +154,22 @@ class Alarm(_Strict):
 
 
 class Series(_Strict):
-    """Equally spaced values, float32 little-endian, deflated, base64."""
+    """Equally spaced values, float32 little-endian, deflated, base64.
+
+    Of every `largest_of` values that were measured the largest is here, and stands for the middle of them; None for 1.
+    """
 
     start: float
     step: float
     axis_unit: Literal["Hz", "s", "order"]
     value_unit: str
     values: str
+    largest_of: Annotated[Annotated[int, Field(ge=2)] | None, _IF_SAID] = None
 
     @classmethod
     def pack(
         cls, values: NDArray[np.floating], *, start: float, step: float, axis_unit: Literal["Hz", "s", "order"],
-        value_unit: str,
+        value_unit: str, largest_of: int | None = None,
     ) -> "Series":  # fmt: skip
         """Write values of shape (n,) into a message.
 
@@ -165,9 +178,10 @@ class Series(_Strict):
         """
         if np.size(values) > MAX_SERIES_SAMPLES:
             raise MessageRejected("bad_series", f"{np.size(values)} values found, {MAX_SERIES_SAMPLES} allowed")
-        raw = np.ascontiguousarray(values, "<f4").tobytes()
-        text = base64.b64encode(zlib.compress(raw, 6)).decode()
-        return cls(start=start, step=step, axis_unit=axis_unit, value_unit=value_unit, values=text)
+        text = _deflated(np.ascontiguousarray(values, "<f4").tobytes())
+        return cls(
+            start=start, step=step, axis_unit=axis_unit, value_unit=value_unit, values=text, largest_of=largest_of
+        )
 
     def unpack(self) -> NDArray[np.float32]:
         """Read the values, shape (n,).
@@ -175,14 +189,52 @@ class Series(_Strict):
         Raises:
             MessageRejected: They are no deflated float32, or more than 65,536.
         """
-        try:
-            inflate = zlib.decompressobj()
-            raw = inflate.decompress(base64.b64decode(self.values, validate=True), 4 * MAX_SERIES_SAMPLES + 1)
-        except (ValueError, zlib.error) as error:
-            raise MessageRejected("bad_series", f"series cannot be read: {error}") from error
-        if not inflate.eof or len(raw) % 4 or len(raw) > 4 * MAX_SERIES_SAMPLES:
-            raise MessageRejected("bad_series", f"series is no float32 of at most {MAX_SERIES_SAMPLES} values")
-        return np.frombuffer(raw, "<f4")
+        return np.frombuffer(_inflated(self.values, 4, "float32"), "<f4")
+
+
+class AxisWaveform(_Strict):
+    """The samples of one axis as the sensor counted them: int16 little-endian, deflated, base64; g = counts * scale."""
+
+    axis: Annotated[int, Field(ge=0, lt=8)]
+    scale_g: Annotated[float, Field(gt=0)]
+    step_s: Annotated[float, Field(gt=0)]
+    counts: str
+
+    @classmethod
+    def pack(cls, counts: NDArray[np.int16], *, axis: int, scale_g: float, step_s: float) -> "AxisWaveform":
+        """Write samples of shape (n,) into a message.
+
+        Raises:
+            MessageRejected: More than 65,536 of them.
+        """
+        if np.size(counts) > MAX_SERIES_SAMPLES:
+            raise MessageRejected("bad_series", f"{np.size(counts)} samples found, {MAX_SERIES_SAMPLES} allowed")
+        text = _deflated(np.ascontiguousarray(counts, "<i2").tobytes())
+        return cls(axis=axis, scale_g=scale_g, step_s=step_s, counts=text)
+
+    def unpack_g(self) -> NDArray[np.float64]:
+        """Read the samples in g, shape (n,).
+
+        Raises:
+            MessageRejected: They are no deflated int16, or more than 65,536.
+        """
+        return np.frombuffer(_inflated(self.counts, 2, "int16"), "<i2") * self.scale_g
+
+
+def _deflated(raw: bytes) -> str:
+    return base64.b64encode(zlib.compress(raw, 6)).decode()
+
+
+def _inflated(text: str, item_bytes: int, kind: str) -> bytes:
+    allowed = item_bytes * MAX_SERIES_SAMPLES
+    try:
+        inflate = zlib.decompressobj()
+        raw = inflate.decompress(base64.b64decode(text, validate=True), allowed + 1)
+    except (ValueError, zlib.error) as error:
+        raise MessageRejected("bad_series", f"series cannot be read: {error}") from error
+    if not inflate.eof or len(raw) % item_bytes or len(raw) > allowed:
+        raise MessageRejected("bad_series", f"series is no {kind} of at most {MAX_SERIES_SAMPLES} values")
+    return raw
 
 
 class FaultLine(_Strict):
@@ -196,7 +248,11 @@ class FaultLine(_Strict):
 
 
 class Evidence(_Strict):
-    """Spectra of one capture: sent with an alarm, and when somebody asks. Never the waveform unasked."""
+    """Spectra of one capture: sent with an alarm, and when somebody asks. Never the waveform unasked.
+
+    With `waveform`, that of `axis`, come those of the other axes, as long as they fit into one packet of the broker;
+    all begin with the capture, and may be shorter than it. `range_g` is what the sensor measures at most.
+    """
 
     kind: Literal["evidence"] = "evidence"
     version: Literal[1] = 1
@@ -213,6 +269,8 @@ class Evidence(_Strict):
     waveform: Series | None = None
     baseline: Series | None = None
     fault_lines: Many[FaultLine] = ()
+    other_axes: Annotated[Many[AxisWaveform], Field(exclude_if=lambda value: not value)] = ()
+    range_g: Annotated[float | None, _IF_SAID] = None
 
 
 class Gap(_Strict):
@@ -372,6 +430,26 @@ class MachineFit(_Strict):
     at_us: TimeUs
 
 
+class UpdateRefused(_Strict):
+    """Why a site has not counted what a gateway sent for the learning; round 0 is what belonged to no round."""
+
+    round_number: Annotated[int, Field(ge=0)]
+    reason: Annotated[str, Field(min_length=1, max_length=32)]
+    text: Annotated[str, Field(max_length=500)]
+    at_us: TimeUs
+
+
+class MemberReport(_Strict):
+    """A gateway's part in the learning since its start: how often what happened, and its last update that was refused.
+
+    `tasks` counts what the site asked, by what became of it; `refused` what the site has not counted, by its reason.
+    """
+
+    tasks: Annotated[dict[str, int], Field(max_length=32)] = {}
+    refused: Annotated[dict[str, int], Field(max_length=32)] = {}
+    last_refused: UpdateRefused | None = None
+
+
 class GatewayStatus(_Strict):
     """From a gateway every ten seconds, retained. The last will is the same with `online` false.
 
@@ -380,7 +458,10 @@ class GatewayStatus(_Strict):
     Older gateways say nothing from `started_at_us` on, when the agent was started; `gate` and `shadow` answer a
     candidate.
     `load_share` is the host's load over a minute, for each of its processors; `certificate_until_us` ends the client
-    certificate that lies there now.
+    certificate that lies there now. `plates_revision` is that of the nameplates the site sent (0: none yet, None: older
+    software, which takes none), `plates_problem` why a later one was refused; `machines` are those of its own settings.
+    `settings_hash` names the settings that gateways of one plant usually share. `learning` is there once the site has
+    asked this gateway to learn.
     """
 
     kind: Literal["gateway_status"] = "gateway_status"
@@ -413,10 +494,18 @@ class GatewayStatus(_Strict):
     disk_size_bytes: Annotated[int, Field(ge=0)] | None = None
     load_share: Annotated[float, Field(ge=0.0)] | None = None
     certificate_until_us: TimeUs | None = None
+    plates_revision: Annotated[Annotated[int, Field(ge=0, lt=1 << 53)] | None, _IF_SAID] = None
+    plates_problem: Annotated[str, Field(max_length=400), _IF_ANY] = ""
+    machines: Annotated[Many[Name], Field(max_length=500), _IF_ANY] = ()
+    settings_hash: Annotated[str, Field(pattern=r"^([0-9a-f]{12})?$"), _IF_ANY] = ""
+    learning: Annotated[MemberReport | None, _IF_SAID] = None
 
 
 class Command(_Strict):
-    """From a site to a gateway because a person acted. Done at most once per `command_id`."""
+    """From a site to a gateway because a person acted. Done at most once per `command_id`.
+
+    `capture_boot` and `capture_sequence` name the capture whose evidence is requested; the newest without.
+    """
 
     kind: Literal["command"] = "command"
     version: Literal[1] = 1
@@ -429,6 +518,8 @@ class Command(_Strict):
     issued_at_us: TimeUs
     until_us: TimeUs | None = None
     label: str = ""
+    capture_boot: Annotated[Boot | None, _IF_SAID] = None
+    capture_sequence: Annotated[Sequence | None, _IF_SAID] = None
 
 
 class MemberPresence(_Strict):

@@ -29,16 +29,20 @@ class Nameplate(Settings):
 
     machine: Name = "machine"
     title: str = ""
+    area: str = Field(default="", max_length=200, description="Line or part of the plant, for its map.")
     power_kw: float | None = Field(default=None, gt=0)
     foundation: Literal["rigid", "flexible"] | None = None
     kind: Literal["general", "pump", "fan", "reciprocating"] = "general"
     unit_calibrated: bool = Field(default=True, description="Whether the sensor's g are g.")
+    sensor_from_hz: float | None = Field(
+        default=None, gt=0, description="From where on its sensors measure (3 dB); a zone needs 10 Hz, 2 below 600 rpm."
+    )
     rpm: float | None = Field(default=None, gt=0)
     rpm_range: tuple[float, float] | None = None
     bearing: BearingPlate | None = None
     gear_teeth: int | None = Field(default=None, ge=5, le=500)
     line_frequency_hz: float = Field(default=50.0, ge=10, le=400)
-    criticality: int = Field(default=3, ge=1, le=5)
+    criticality: int = Field(default=3, ge=1, le=5, description="5 stops the plant, 1 nobody notices.")
 
 
 def load_nameplate(path: Path) -> Nameplate:

@@ -4,9 +4,9 @@ The dashboard writes one sealed row into the table `request`; the aggregator ope
 allows, and carries it out. The dashboard changes nothing by itself.
 """
 
-from typing import Annotated, Literal, get_args
+from typing import Annotated, Literal, TypeVar, get_args
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from schemas.names import Name, PointId
 
@@ -34,6 +34,8 @@ ROLES: tuple[Role, ...] = get_args(Role)
 """From the one that may least to the one that may most; each may all that those before it may."""
 
 MAX_VALUES_BYTES = 1 << 20  # of a request, as JSON: a table of assets of a large plant fits
+
+_Said = TypeVar("_Said")
 
 _HANDS: frozenset[Role] = frozenset({"technician", "analyst", "engineer", "admin"})
 _EXPERTS: frozenset[Role] = frozenset({"analyst", "engineer", "admin"})
@@ -76,6 +78,24 @@ Values = dict[str, Value | list[dict[str, Value]]]
 """What an action needs beyond the fields that all share: names to single values, or to the rows of a table."""
 
 
+def _require_whole(value: _Said) -> _Said:
+    if isinstance(value, str):
+        if "\0" in value:
+            raise ValueError("a zero byte found, text without one is allowed")
+    elif isinstance(value, list):
+        for item in value:
+            _require_whole(item)
+    elif isinstance(value, dict):
+        for name, item in value.items():
+            _require_whole(name)
+            _require_whole(item)
+    return value
+
+
+WHOLE = AfterValidator(_require_whole)
+"""For texts, and for lists and tables of them: no zero byte, which PostgreSQL cannot store."""
+
+
 class Request(BaseModel):
     """What one person asked for, once.
 
@@ -90,15 +110,15 @@ class Request(BaseModel):
     version: Literal[1] = 1
     request_id: Annotated[str, Field(pattern=r"^[0-9a-f]{32}$")]
     action: Action
-    actor: Annotated[str, Field(min_length=1, max_length=64)]
+    actor: Annotated[str, Field(min_length=1, max_length=64), WHOLE]
     role: Role
     machine: Name | None = None
     point: PointId | None = None
     case_id: int | None = None
-    note: Annotated[str, Field(max_length=2000)] = ""
-    label: Annotated[str, Field(max_length=32)] = ""
-    values: Values = {}
-    came_from: Annotated[str, Field(max_length=64)] = ""
+    note: Annotated[str, Field(max_length=2000), WHOLE] = ""
+    label: Annotated[str, Field(max_length=32), WHOLE] = ""
+    values: Annotated[Values, WHOLE] = {}
+    came_from: Annotated[str, Field(max_length=64), WHOLE] = ""
     asked_at_us: int
 
 

@@ -16,7 +16,8 @@ metadata = sa.MetaData(
 )
 HISTORY_QUANTITIES = (
     "score", "score_limit", "velocity_rms_mm_s", "envelope_rms_g", "acceleration_peak_g", "kurtosis",
-    "temperature_c", "rpm",
+    "temperature_c", "rpm", "acceleration_rms_g", "crest_factor", "band_low_rms_g", "band_middle_rms_g",
+    "band_high_rms_g",
 )  # fmt: skip
 """Columns of `health` whose extremes `history_hour` keeps."""
 
@@ -31,6 +32,9 @@ machine = sa.Table(
     sa.Column("first_seen_us", sa.BigInteger, nullable=False),
     sa.Column("area", sa.Text, nullable=False, server_default="", comment="line or part of the plant"),
     sa.Column("asset_version", sa.BigInteger, nullable=True, comment="table_version that set it; else the settings"),
+    sa.Column("stop_cost_per_h", sa.Float, nullable=True, comment="what an hour of an unplanned stop costs"),
+    sa.Column("currency", sa.String(3), nullable=True, comment="of that cost, ISO 4217"),
+    sa.Column("stop_h", sa.Float, nullable=True, comment="how long an unplanned stop lasts"),
 )  # fmt: skip
 
 point = sa.Table(
@@ -45,6 +49,8 @@ point = sa.Table(
     sa.Column("last_measured_us", sa.BigInteger, nullable=True),
     sa.Column("last_received_us", sa.BigInteger, nullable=True),
     sa.Column("interval_s", sa.Float, nullable=True, comment="median time between captures"),
+    sa.Column("baseline_from_us", sa.BigInteger, nullable=True, comment="first capture healthy was learnt from"),
+    sa.Column("baseline_until_us", sa.BigInteger, nullable=True, comment="the last; none while still learning"),
 )  # fmt: skip
 
 gateway = sa.Table(
@@ -117,6 +123,10 @@ health = sa.Table(
     sa.Column("remaining_life_median_s", sa.Float, nullable=True),
     sa.Column("remaining_life_high_s", sa.Float, nullable=True),
     sa.Column("remaining_life_basis", sa.Text, nullable=False, server_default=""),
+    sa.Column("band_low_rms_g", sa.Float, nullable=True, comment="of the bands of vibration.features"),
+    sa.Column("band_middle_rms_g", sa.Float, nullable=True),
+    sa.Column("band_high_rms_g", sa.Float, nullable=True),
+    sa.Column("rssi_dbm", sa.Float, nullable=True, comment="of the sensor's radio signal"),
     sa.Index("ix_health_point_measured_at_us", "point", "measured_at_us"),
 )  # fmt: skip
 
@@ -154,6 +164,7 @@ gap = sa.Table(
     sa.Column("count", sa.BigInteger, nullable=False),
     sa.Column("reason", sa.Text, nullable=False),
     sa.Column("at_us", sa.BigInteger, nullable=False),
+    sa.Index("ix_gap_at_us", "at_us"),
 )  # fmt: skip
 
 machine_case = sa.Table(
@@ -172,6 +183,9 @@ machine_case = sa.Table(
     sa.Column("shelved_until_us", sa.BigInteger, nullable=True, comment="on the shelf until then; all three or none"),
     sa.Column("shelved_by", sa.Text, nullable=True),
     sa.Column("shelved_reason", sa.Text, nullable=True),
+    sa.Column("cause", sa.String(32), nullable=True, comment="what a person named, else the likeliest"),
+    sa.Index("ix_machine_case_cause_case_id", "cause", "case_id"),
+    sa.Index("ix_machine_case_state_case_id", "state", "case_id"),
     sa.Index("uq_machine_case_open", "machine", unique=True,
              sqlite_where=sa.text("state <> 'closed'"), postgresql_where=sa.text("state <> 'closed'")),
 )  # fmt: skip
@@ -201,7 +215,9 @@ request = sa.Table(
     sa.Column("answered_at_us", sa.BigInteger, nullable=True),
     sa.Column("gateway", sa.String(32), nullable=True),
     sa.Column("command", sa.JSON, nullable=True),
+    sa.Column("machine", sa.String(32), nullable=True, comment="as the seal says, so that its page finds its own"),
     sa.Index("ix_request_state", "state"),
+    sa.Index("ix_request_machine_created_at_us", "machine", "created_at_us"),
 )  # fmt: skip
 
 learning_round = sa.Table(
@@ -222,6 +238,7 @@ learning_round = sa.Table(
     sa.Column("digest", sa.String(64), nullable=False, default="", comment="sha256 of the merged parameters"),
     sa.Column("text", sa.Text, nullable=False, default=""),
     sa.Column("metrics", sa.JSON, nullable=False, default=dict),
+    sa.Index("ix_learning_round_started_at_us", "started_at_us"),
 )  # fmt: skip
 
 round_update = sa.Table(
@@ -304,6 +321,9 @@ audit = sa.Table(
     sa.Column("about", sa.Text, nullable=False, server_default="", comment="machine, case, person ..."),
     sa.Column("came_from", sa.String(64), nullable=False, server_default=""),
     sa.Column("seal", sa.String(64), nullable=True, comment="sha256 over the seal before and this row"),
+    sa.Index("ix_audit_at_us", "at_us"),
+    sa.Index("ix_audit_actor_audit_id", "actor", "audit_id"),
+    sa.Index("ix_audit_action_audit_id", "action", "audit_id"),
 )  # fmt: skip
 
 table_version = sa.Table(
@@ -489,4 +509,49 @@ machine_fit = sa.Table(
     sa.Column("rows", sa.Integer, nullable=False),
     sa.Column("steps", sa.Integer, nullable=False),
     sa.Column("at_us", sa.BigInteger, nullable=False),
+)  # fmt: skip
+
+limit_alarm = sa.Table(
+    "limit_alarm", metadata,
+    sa.Column("limit_alarm_id", _Key, primary_key=True, autoincrement=True),
+    sa.Column("point", sa.String(65), nullable=False),
+    sa.Column("machine", sa.String(32), nullable=False),
+    sa.Column("quantity", sa.String(32), nullable=False),
+    sa.Column("state", sa.String(16), nullable=False, comment="unacknowledged | normal"),
+    sa.Column("priority", sa.String(16), nullable=False),
+    sa.Column("value", sa.Float, nullable=True, comment="none where the limit was taken away"),
+    sa.Column("bound", sa.Float, nullable=True),
+    sa.Column("measured_at_us", sa.BigInteger, nullable=False),
+    sa.Column("told_at_us", sa.BigInteger, nullable=False),
+    sa.Column("reason", sa.Text, nullable=False),
+    sa.Index("ix_limit_alarm_told_at_us", "told_at_us"),
+    comment="changes of alarms of the plant's own limits, which the site judges",
+)  # fmt: skip
+
+plate_sending = sa.Table(
+    "plate_sending", metadata,
+    sa.Column("gateway", sa.String(32), primary_key=True),
+    sa.Column("revision", sa.BigInteger, nullable=False, comment="of the nameplates sent to it; never falls"),
+    sa.Column("digest", sa.String(64), nullable=False, comment="sha256 of them"),
+    sa.Column("machines", sa.Integer, nullable=False),
+    sa.Column("asset_version", sa.BigInteger, nullable=False, comment="the newest table_version among them"),
+    sa.Column("at_us", sa.BigInteger, nullable=False),
+    sa.Column("in_force", sa.BigInteger, nullable=True, comment="revision it last said, if it takes any"),
+)  # fmt: skip
+
+site_summary = sa.Table(
+    "site_summary", metadata,
+    sa.Column("site", sa.String(32), primary_key=True),
+    sa.Column("received_at_us", sa.BigInteger, nullable=False, comment="by the enterprise's clock"),
+    sa.Column("summary", sa.JSON, nullable=False, comment="the last SiteSummary; an enterprise's database alone"),
+)  # fmt: skip
+
+enrolled = sa.Table(
+    "enrolled", metadata,
+    sa.Column("name", sa.String(32), primary_key=True),
+    sa.Column("kind", sa.String(16), nullable=False, comment="gateway | sensors | dashboard | site | ..."),
+    sa.Column("revoked", sa.Boolean, nullable=False),
+    sa.Column("key_known", sa.Boolean, nullable=False, comment="what it signs is believed"),
+    sa.Column("certificate_until_us", sa.BigInteger, nullable=True, comment="none where the broker asks a password"),
+    comment="who may speak, as the aggregator's own lists have it; no secret of theirs",
 )  # fmt: skip

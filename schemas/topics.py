@@ -99,6 +99,8 @@ STATUS = Topic("status", f"{_GATEWAY}/status", "messages.GatewayStatus", 1, True
                "every 10 s; the last will says offline", "gateway", "site", True, False)
 COMMAND = Topic("command", f"{_GATEWAY}/command", "messages.Command", 1, False,
                 "when a person acts; repeated until answered", "site", "gateway", True, False)
+NAMEPLATES = Topic("nameplates", f"{_GATEWAY}/nameplates", "plate_table.PlateTable", 1, True,
+                   "when the plant's table changes; repeated until in force", "site", "gateway", True, False)
 RELEASE = Topic("release", f"{_GATEWAY}/release", "fragments.Fragment of release.ReleaseBundle", 1, False,
                 "when a release is rolled out; repeated until running", "site", "gateway", True, False)
 CANDIDATE = Topic("candidate", f"{_GATEWAY}/candidate", "fragments.Fragment of release.ReleaseBundle", 1, False,
@@ -109,15 +111,19 @@ TASK = Topic("task", f"{_MEMBER}/task", "fragments.Fragment of a Flower message"
              "one a round", "site", "gateway", True, True)
 REPLY = Topic("reply", f"{_MEMBER}/reply", "fragments.Fragment of a Flower message", 1, False,
               "one a round", "gateway", "site", True, True)
+SITE_SUMMARY = Topic("site_summary", f"{_MEMBER}/summary", "site_summary.SiteSummary", 1, False,
+                     "at the start and every 5 min, unless the site's settings forbid it", "site", "enterprise", True,
+                     True)
 
 # fmt: on
 
 TOPICS: tuple[Topic, ...] = (
-    CAPTURE, CAPTURE_FRAGMENT, CAPTURE_ACK, RECORDS, RECORDS_ACK, STATUS, COMMAND, RELEASE, CANDIDATE,
-    MEMBER, TASK, REPLY,
+    CAPTURE, CAPTURE_FRAGMENT, CAPTURE_ACK, RECORDS, RECORDS_ACK, STATUS, COMMAND, NAMEPLATES, RELEASE,
+    CANDIDATE, MEMBER, TASK, REPLY, SITE_SUMMARY,
 )  # fmt: skip
 """Between a site and the enterprise the learning topics serve again: there the site is the member, and the
-enterprise's name stands where the site's name stands here. Only those rows leave a plant."""
+enterprise's name stands where the site's name stands here. Only those rows leave a plant. A site's summary is said
+there alone."""
 
 
 def topic_of(path: str) -> tuple[Topic, dict[str, str]]:

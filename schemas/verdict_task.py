@@ -16,7 +16,7 @@ class Verdict:
     """What became of a member's update.
 
     Attributes:
-        round_number: In which round.
+        round_number: In which round; 0 for what belonged to none.
         reason: One stable word, as in the round's own table.
         text: A sentence for people.
     """
@@ -51,6 +51,8 @@ class Verdict:
             number, reason, text = said["round"], said["reason"], said["text"]
         except (KeyError, ValueError) as error:  # Flower's word for a message with no content
             raise MessageRejected("bad_verdict", f"verdict cannot be read: {error!r}") from error
-        if not (isinstance(number, int) and isinstance(reason, str) and isinstance(text, str)):
+        if not (
+            isinstance(number, int) and number >= 0 and isinstance(reason, str) and reason and isinstance(text, str)
+        ):
             raise MessageRejected("bad_verdict", "verdict has values of another kind")
         return cls(number, reason[:REASON_CHARACTERS], text[:TEXT_CHARACTERS])

@@ -28,6 +28,8 @@ from sensor_sim.scenario import Point
 from sensor_sim.structure import mounting_of
 
 FULL_BATTERY_V = 3.6
+RSSI_NEAR_DBM, RSSI_FAR_DBM = -48.0, -82.0  # of sensors beside the receiver, and at the end of the hall
+RSSI_SCATTER_DB = 2.5  # from capture to capture: people, cranes and doors move
 LOW_BATTERY_V = 3.0
 
 
@@ -67,6 +69,7 @@ class Sensor:
         self._boots = 0
         self._boot = self._new_boot()
         self._sequence = 0
+        self._usual_rssi_dbm = float(stream(self._seed, "radio").uniform(RSSI_FAR_DBM, RSSI_NEAR_DBM))
 
     def measure(self, at_s: float, number: int) -> Measured | None:
         """Take one capture; None while the sensor is silent.
@@ -82,11 +85,11 @@ class Sensor:
         vibration = self._model.vibration(
             self.point.position, at_s, stream(self._seed, "capture", number), self._mounting(at_s)
         )
-        capture = self._capture(vibration, at_s)
+        capture = self._capture(vibration, at_s, number)
         self._sequence += 1
         return Measured(capture, at_s, at_s + self.point.samples / self.point.sample_rate_hz)
 
-    def _capture(self, vibration: Vibration, at_s: float) -> Capture:
+    def _capture(self, vibration: Vibration, at_s: float, number: int) -> Capture:
         point, shortcomings = self.point, self.point.imperfections
         top = (1 << (point.bits - 1)) - 1
         scale_g = point.range_g / top
@@ -111,6 +114,7 @@ class Sensor:
             temperature_c=vibration.temperature_c if point.measures_temperature else math.nan,
             battery_v=battery_v,
             flags=flags,
+            rssi_dbm=self._rssi_dbm(number),
         )
 
     def _mounting(self, at_s: float) -> Mounting:
@@ -131,6 +135,12 @@ class Sensor:
             share = (at_s - low.from_s) / (low.to_s - low.from_s) if math.isfinite(low.to_s) else 1.0
             return low.from_v + share * (low.to_v - low.from_v)
         return FULL_BATTERY_V if self.point.on_battery else math.nan
+
+    def _rssi_dbm(self, number: int) -> float:
+        """Of a sensor on a battery, which is one on a radio; in whole dB, as radios tell it."""
+        if not self.point.on_battery:
+            return math.nan
+        return round(self._usual_rssi_dbm + RSSI_SCATTER_DB * stream(self._seed, "fading", number).standard_normal())
 
     def _reboot_by(self, at_s: float) -> None:
         due = sum(isinstance(item, Rebooted) and item.from_s <= at_s for item in self.point.imperfections)

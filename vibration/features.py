@@ -5,6 +5,7 @@ number on the plant.
 """
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 import numpy as np
 import scipy.fft
@@ -12,7 +13,7 @@ from numpy.typing import NDArray
 
 from vibration.envelope import MIN_ENVELOPE_LINES, band_lines
 from vibration.errors import WindowError
-from vibration.spectrum import ISO_BAND_HZ, band_weights
+from vibration.spectrum import ISO_BAND_HZ, SLOW_ISO_BAND_HZ, band_weights
 from vibration.units import G_MM_S2
 
 Float32Array = NDArray[np.float32]
@@ -30,6 +31,10 @@ STATISTIC_UNITS = {
     "skewness": "1",
     "envelope_rms_g": "g RMS",
     "envelope_peak_g": "g peak",
+    "velocity_from_2_hz_rms_mm_s": "mm/s RMS",
+    "band_low_rms_g": "g RMS",
+    "band_middle_rms_g": "g RMS",
+    "band_high_rms_g": "g RMS",
 }
 
 FEATURE_NAMES: tuple[str, ...] = (
@@ -42,7 +47,12 @@ FEATURE_UNITS: tuple[str, ...] = (
     *("log10 g²" for _ in range(BAND_COUNT + ENVELOPE_BAND_COUNT)),
 )
 
+WIDE_BAND_EDGES_HZ = (10.0, 1000.0, 5000.0)
+"""Where the bands of the band RMS begin; the last one ends with the sensor: shaft and gear, bearing resonances, and
+what rings first when lubrication fails [trade practice, no standard]."""
+
 STATISTICS = slice(0, len(STATISTIC_UNITS))
+WIDE_BANDS = slice(STATISTICS.stop - len(WIDE_BAND_EDGES_HZ), STATISTICS.stop)
 BANDS = slice(STATISTICS.stop, STATISTICS.stop + BAND_COUNT)
 ENVELOPE_BANDS = slice(BANDS.stop, BANDS.stop + ENVELOPE_BAND_COUNT)
 MODEL_FEATURES = slice(BANDS.start, ENVELOPE_BANDS.stop)
@@ -123,7 +133,8 @@ class FeatureKernel:
     Conventions: the mean is removed. Velocity is Hann-windowed, over `velocity_band_hz`. Band powers are mean
     squares in g² (Hann), `log10(power + 1e-12)`; band edges that fall inside a line share the line out. The
     envelope is that of `envelope_band_hz`; envelope_rms_g is without its mean, envelope_peak_g its largest
-    value. A constant channel gives zero statistics and floor powers, all finite. A channel with a sample
+    value. Band RMS is of the bands that begin at WIDE_BAND_EDGES_HZ, Hann-windowed; 0 where the rate does not reach
+    a band. A constant channel gives zero statistics and floor powers, all finite. A channel with a sample
     that is not finite gives NaN in all its features: a missing value is never a number.
 
     Not for use by two threads at once; give each its own.
@@ -142,6 +153,7 @@ class FeatureKernel:
         velocity_band_hz: 10 to 1000 Hz, cut at the first line and at half the sample rate. Where nothing of
             it is left, all there is: a zone must not be judged from a velocity whose band is not the
             standard's.
+        slow_velocity_band_hz: The same from 2 Hz, for machines below 600 rpm.
 
     Raises:
         BandError: The envelope's band does not fit the rate or the length.
@@ -172,8 +184,11 @@ class FeatureKernel:
         line_hz = sample_rate_hz / samples
         self.envelope_band_hz = (self._first * line_hz, (self._first + self._points) * line_hz)
 
-        self.velocity_band_hz = _velocity_band_hz(line_hz, sample_rate_hz / 2.0)
-        self._velocity_lines, self._velocity_weights = _velocity_weights(samples, sample_rate_hz, self.velocity_band_hz)
+        self.velocity_band_hz = _velocity_band_hz(ISO_BAND_HZ, line_hz, sample_rate_hz / 2.0)
+        self.slow_velocity_band_hz = _velocity_band_hz(SLOW_ISO_BAND_HZ, line_hz, sample_rate_hz / 2.0)
+        self._velocity_lines, self._velocity_weights = _velocity_weights(
+            samples, sample_rate_hz, (self.velocity_band_hz, self.slow_velocity_band_hz)
+        )
         # 2/n² single-sided, 3/8 the mean square of Hann, 1/16 for the unscaled three-line sum.
         self._power_scale = np.float32(2.0 / (0.375 * 16.0 * samples**2))
         self._envelope_power_scale = np.float32(2.0 / (0.375 * 16.0 * self._points**2))
@@ -183,6 +198,7 @@ class FeatureKernel:
         envelope_lines = min(self._points // 2 - 1, int(np.ceil(self.envelope_band_edges_hz[-1] / line_hz)) + 1)
         self._envelope_lines = envelope_lines
         self._envelope_shares = _LineShares(self.envelope_band_edges_hz / line_hz, envelope_lines)
+        self._wide_bands = _WideBands(self.band_edges_hz, line_hz, interior_lines)
 
         rows = block * channels
         self._x = np.empty((rows, samples), np.float32)
@@ -246,8 +262,10 @@ class FeatureKernel:
         lines = scipy.fft.rfft(x, axis=-1)
         hann = _hann_power(lines, self._hann[:rows])
         velocity_power = hann[:, 2 * self._velocity_lines.start : 2 * self._velocity_lines.stop]
-        out[:, 0] = np.sqrt(velocity_power @ self._velocity_weights)
-        out[:, BANDS] = _log_power(self._shares.sum(hann), self._power_scale)
+        out[:, [0, 8]] = np.sqrt(velocity_power @ self._velocity_weights)
+        band_power = self._shares.sum(hann)
+        out[:, WIDE_BANDS] = np.sqrt(self._wide_bands.sum(hann, band_power) * self._power_scale)
+        out[:, BANDS] = _log_power(band_power, self._power_scale)
 
         analytic = scipy.fft.ifft(lines[:, self._first : self._first + self._points], axis=-1)
         parts = analytic.view(np.float32)
@@ -295,6 +313,37 @@ class _LineShares:
         return power
 
 
+class _WideBands:
+    """Sums narrow bands into wide ones; of a narrow band that an edge cuts, the lines on either side of it."""
+
+    def __init__(self, edges_hz: FloatArray, line_hz: float, lines: int) -> None:
+        self._whole = np.zeros((BAND_COUNT, len(WIDE_BAND_EDGES_HZ)), np.float32)
+        self._cut: list[tuple[int, slice, Float32Array]] = []
+        number = np.arange(1, lines + 1)
+        for wide, ends_hz in enumerate(pairwise((*WIDE_BAND_EDGES_HZ, np.inf))):
+            for narrow, edges in enumerate(pairwise(edges_hz.tolist())):
+                low_hz, high_hz = max(edges[0], ends_hz[0]), min(edges[1], ends_hz[1])
+                if (low_hz, high_hz) == edges:
+                    self._whole[narrow, wide] = 1.0
+                elif low_hz < high_hz:
+                    upper, lower = (
+                        np.minimum(number + 0.5, high_hz / line_hz),
+                        np.maximum(number - 0.5, low_hz / line_hz),
+                    )
+                    share = np.clip(upper - lower, 0.0, 1.0)
+                    kept = np.flatnonzero(share)
+                    if kept.size:
+                        first, stop = int(kept[0]), int(kept[-1]) + 1
+                        weights = np.repeat(share[first:stop], 2).astype(np.float32)
+                        self._cut.append((wide, slice(2 * first, 2 * stop), weights))
+
+    def sum(self, hann: Float32Array, band_power: Float32Array) -> Float32Array:
+        power: Float32Array = band_power @ self._whole
+        for wide, lines, weights in self._cut:
+            power[:, wide] += hann[:, lines] @ weights
+        return power
+
+
 def _write_statistics(x: Float32Array, square: Float32Array, mean: Float32Array, out: Float32Array) -> None:
     samples = np.float32(x.shape[-1])
     np.multiply(x, x, out=square)
@@ -331,18 +380,21 @@ def _log_power(power: Float32Array, scale: np.float32) -> Float32Array:
     return np.log10(power)
 
 
-def _velocity_band_hz(line_hz: float, half_hz: float) -> tuple[float, float]:
-    low_hz, high_hz = max(ISO_BAND_HZ[0], line_hz), min(ISO_BAND_HZ[1], half_hz)
+def _velocity_band_hz(wanted_hz: tuple[float, float], line_hz: float, half_hz: float) -> tuple[float, float]:
+    low_hz, high_hz = max(wanted_hz[0], line_hz), min(wanted_hz[1], half_hz)
     return (low_hz, high_hz) if low_hz < high_hz else (line_hz, half_hz)
 
 
-def _velocity_weights(samples: int, sample_rate_hz: float, band_hz: tuple[float, float]) -> tuple[slice, Float32Array]:
-    weights = band_weights(samples, sample_rate_hz, band_hz)[1:-1]
-    kept = np.flatnonzero(weights)
+def _velocity_weights(
+    samples: int, sample_rate_hz: float, bands_hz: Sequence[tuple[float, float]]
+) -> tuple[slice, Float32Array]:
+    """The lines in any of the bands, and what each of their parts adds to the square of each band's velocity."""
+    weights = np.stack([band_weights(samples, sample_rate_hz, band_hz)[1:-1] for band_hz in bands_hz], axis=1)
+    kept = np.flatnonzero(weights.any(axis=1))
     lines = slice(int(kept[0]), int(kept[-1]) + 1)
     omega = 2.0 * np.pi * sample_rate_hz / samples * np.arange(1, len(weights) + 1)
-    per_line = weights * (G_MM_S2 / omega) ** 2 * 2.0 / (0.375 * 16.0 * samples**2)
-    return lines, np.repeat(per_line[lines], 2).astype(np.float32)
+    per_line = weights * ((G_MM_S2 / omega) ** 2 * 2.0 / (0.375 * 16.0 * samples**2))[:, None]
+    return lines, np.repeat(per_line[lines], 2, axis=0).astype(np.float32)
 
 
 def _envelope_points(first: int, last: int) -> int:

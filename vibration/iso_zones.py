@@ -13,6 +13,7 @@ from importlib import resources
 from typing import Any, Literal, get_args
 
 from vibration.errors import ZoneError
+from vibration.spectrum import ISO_BAND_HZ, SLOW_ISO_BAND_HZ
 
 ZoneName = Literal["A", "B", "C", "D"]
 Foundation = Literal["rigid", "flexible"]
@@ -169,8 +170,16 @@ def zone(
 
 def velocity_band_hz(nameplate: Nameplate) -> tuple[float, float]:
     """Return the band of the velocity a machine is judged by: from 2 Hz below 600 rpm, else from 10 Hz."""
-    slow = nameplate.rpm is not None and nameplate.rpm < SLOW_RPM
-    return (2.0, 1000.0) if slow else (10.0, 1000.0)
+    return velocity_band_at(nameplate.rpm)
+
+
+def velocity_band_at(*speeds_rpm: float | None) -> tuple[float, float]:
+    """Return the band of the velocity by what is known of a machine's speed; None is not known.
+
+    The slowest one decides: from 10 Hz, a machine that also turns below 600 rpm would read too good.
+    """
+    slow = any(speed_rpm is not None and speed_rpm < SLOW_RPM for speed_rpm in speeds_rpm)
+    return SLOW_ISO_BAND_HZ if slow else ISO_BAND_HZ
 
 
 def parse_zone_table(text: str) -> tuple[MachineClass, ...]:

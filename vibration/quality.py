@@ -270,6 +270,12 @@ def _longest_run(raw: NDArray[Any]) -> int:
     return int(np.diff(np.concatenate([[-1], changes, [raw.size - 1]])).max())
 
 
+def flat_top_samples(raw: NDArray[Any]) -> int:
+    """Count the samples of a channel, shape (n,), in flat tops at either extreme."""
+    low, high = raw.min(), raw.max()
+    return 0 if low == high else _flat_samples(raw, low) + _flat_samples(raw, high)
+
+
 def _count_size(raw: NDArray[Any]) -> float:
     """Return the smallest step between two values that occur."""
     return float(np.diff(np.unique(raw).astype(np.float64)).min())

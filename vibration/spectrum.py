@@ -20,6 +20,9 @@ FloatArray = NDArray[np.float64]
 ISO_BAND_HZ = (10.0, 1000.0)
 """Band of the housing velocity in ISO 10816-3 and 20816-3."""
 
+SLOW_ISO_BAND_HZ = (2.0, 1000.0)
+"""The same for machines of 120 to 600 rpm."""
+
 FLOOR_HALF_WIDTH_LINES = 25
 """Lines to each side of a line from which its local floor is taken."""
 

@@ -12,7 +12,7 @@ from collections import Counter, OrderedDict
 from collections.abc import Callable, Iterable, Mapping
 from typing import Final
 
-from flwr.app import ArrayRecord, Message
+from flwr.app import ArrayRecord, Error, Message
 from flwr.serverapp import Grid
 
 from aggregator.carriers.port import Carrier, nobody_there, task_id
@@ -25,6 +25,7 @@ log = logging.getLogger(__name__)
 
 POLL_S = 0.2  # Flower's own grids sleep 3 s and 0.1 s between looks; nothing tells of a reply
 REMEMBERED_LATE = 4096  # tasks whose round is over and whose replies may still come; the oldest are forgotten
+CLIENT_SIDE = frozenset({2, 6, 8})  # Flower's codes of an app that raised, whose mod refused, that crashed
 NAMES_HOLD_S = 1.0  # a list of nodes is asked for at most this often
 
 Names = Mapping[int, str]
@@ -81,6 +82,10 @@ class FlowerGridCarrier(Carrier):
     def member_of(self, node_id: int) -> str | None:
         """Name the member behind a node's number, also of one that has gone."""
         return self._known.get(node_id)
+
+    def reason_of(self, error: Error) -> str:
+        """What Flower's own engines mean; their numbers are others than ours."""
+        return "refused" if error.code in CLIENT_SIDE else "not_there"
 
     def get_node_ids(self) -> list[int]:
         """Numbers of the members in reach, in the order of their names."""

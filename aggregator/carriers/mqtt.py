@@ -8,15 +8,23 @@ import logging
 import threading
 import time
 from collections import Counter, OrderedDict
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Final
 
 from flwr.app import Message
 
 from aggregator.carriers.port import Carrier, nobody_there, task_id
+from aggregator.intake import HEAD_BYTES, Refused
 from schemas.errors import RejectedInput, SignatureRejected
-from schemas.flower_codec import UNUSABLE_REPLY, dump_message, error_reply, load_message, name_message
+from schemas.flower_codec import (
+    REPLY_OVERSIZED,
+    UNUSABLE_REPLY,
+    dump_message,
+    error_reply,
+    load_message,
+    name_message,
+)
 from schemas.fragments import Reassembly, decode_fragment
 from schemas.link import Link, Received
 from schemas.logs import event
@@ -33,6 +41,7 @@ MAX_REPLIES_BYTES = 64 << 20  # of all members together, unfinished
 MAX_REPLY_AGE_S = 300.0
 REMEMBERED_TASKS = 4096  # to tell a reply that came twice from one that came too late
 NO_ANSWER_WILL_COME = frozenset({"oversized", "bad_magic", "bad_head", "bad_message", "bad_dtype", "bad_shape"})
+EXPECTED = frozenset({"late", "duplicate", "unasked", "unusable"})  # nobody's fault, or said already
 WAKE_S = 1.0
 ASK_AGAIN_S = 20.0  # a member that trains longer answers twice, which is counted; one that missed the task is not lost
 REANNOUNCE_WITHIN_S = 15.0  # after our own reconnect; members come back within some seconds of us
@@ -66,6 +75,8 @@ class MqttCarrier(Carrier):
 
     Attributes:
         counters: What was dropped, by reason; `late`, `duplicate` and `wrong_sender` among them.
+        on_refused: Told what was dropped and should not have come, and whether its member is to hear of it: else its
+            round says so. On the network's thread; it must not wait.
     """
 
     def __init__(self, broker: BrokerSettings, server: Server, *, signer: Signer, keys: KeyRing) -> None:
@@ -86,6 +97,7 @@ class MqttCarrier(Carrier):
         self._stopping = threading.Event()
         self._stream = time.time_ns() & (1 << 63) - 1
         self._items = 0
+        self.on_refused: Callable[[Refused, bool], None] | None = None
         self.counters: Final[Counter[str]] = Counter()
         self._link = Link(
             broker,
@@ -242,7 +254,7 @@ class MqttCarrier(Carrier):
             elif (names := REPLY.match(received.topic)) is not None:
                 self._take_fragment(names["member"], received)
         except (RejectedInput, SignatureRejected) as error:
-            self._count(error.reason, received.topic, str(error))
+            self._count(error.reason, received.topic, str(error), received.payload)
 
     def _note_presence(self, member: str, received: Received) -> None:
         node_id = node_id_of(member)
@@ -254,9 +266,8 @@ class MqttCarrier(Carrier):
         body = self._keys.open(received.topic, received.payload, role=self._server.member_role, name=member)
         presence = decode(MemberPresence, body)
         if presence.member != member or presence.node_id != node_id:
-            self._count(
-                "wrong_sender", received.topic, f"presence of {presence.member!r} found, {member!r} must say it"
-            )
+            text = f"presence of {presence.member!r} found, {member!r} must say it"
+            self._count("wrong_sender", received.topic, text, received.payload)
             return
         with self._changed:
             known = self._members.get(node_id)
@@ -275,9 +286,11 @@ class MqttCarrier(Carrier):
                 return
             reply = load_message(content)
         except RejectedInput as error:
-            self._count(error.reason, received.topic, str(error))
-            if error.reason in NO_ANSWER_WILL_COME:
-                self._answer_for(member, f"{error.reason}: {error}")
+            code = REPLY_OVERSIZED if error.reason == "oversized" else UNUSABLE_REPLY
+            answered = error.reason in NO_ANSWER_WILL_COME and self._answer_for(
+                member, code, f"{error.reason}: {error}"
+            )
+            self._count(error.reason, received.topic, str(error), received.payload, tell=not answered)
             return
         message_id = reply.metadata.reply_to_message_id
         with self._changed:
@@ -294,19 +307,23 @@ class MqttCarrier(Carrier):
             else:
                 problem = known or "unasked"
         if problem != "unasked" or not message_id.startswith(OFFER):  # what sites offer is not expected to be asked for
-            self._count(problem, received.topic, f"reply to {message_id!r}")
+            self._count(problem, received.topic, f"reply to {message_id!r}", content)
         if problem in {"late", "unasked"} and self.on_late is not None:
             self.on_late(member, reply)
 
-    def _answer_for(self, member: str, text: str) -> None:
-        """Put an error in the place of what a member's own key has signed and nobody can use."""
+    def _answer_for(self, member: str, code: int, text: str) -> bool:
+        """Put an error in the place of what a member's own key has signed and nobody can use; whether it was asked."""
         with self._changed:
-            for message_id in [m for m, task in self._pending.items() if task.member == member]:
+            asked = [m for m, task in self._pending.items() if task.member == member]
+            for message_id in asked:
                 task = load_message(self._pending[message_id].content)
-                self._inbox[message_id] = error_reply(task, UNUSABLE_REPLY, text)
+                self._inbox[message_id] = error_reply(task, code, text)
                 self._finish(message_id, "unusable")
             self._changed.notify_all()
+        return bool(asked)
 
-    def _count(self, reason: str, topic: str, text: str) -> None:
+    def _count(self, reason: str, topic: str, text: str, payload: bytes = b"", *, tell: bool = True) -> None:
         self.counters[reason] += 1
         event(log, logging.WARNING, "learning_message_dropped", reason=reason, topic=topic, text=text)
+        if reason not in EXPECTED and self.on_refused is not None:
+            self.on_refused(Refused(topic, reason, text, payload[:HEAD_BYTES], len(payload)), tell)

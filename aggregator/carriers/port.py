@@ -6,15 +6,26 @@ from abc import abstractmethod
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
-from flwr.app import ArrayRecord, Message, RecordDict
+from flwr.app import ArrayRecord, Error, Message, RecordDict
 from flwr.serverapp import Grid
 
-from schemas.flower_codec import NOBODY_THERE, RUN_ID, error_reply, take_identity
+from schemas.flower_codec import (
+    CLIENT_FAILED,
+    NOBODY_THERE,
+    REPLY_OVERSIZED,
+    RUN_ID,
+    UNUSABLE_REPLY,
+    error_reply,
+    take_identity,
+)
 
 if TYPE_CHECKING:
     from flwr.supercore.run import Run
 
 SERVER_NODE_ID = 1
+REASONS = {
+    NOBODY_THERE: "not_there", CLIENT_FAILED: "refused", UNUSABLE_REPLY: "bad_message", REPLY_OVERSIZED: "oversized",
+}  # fmt: skip
 
 logging.getLogger("flwr").setLevel(logging.WARNING)  # its console handler writes a page a round
 
@@ -42,6 +53,10 @@ class Carrier(Grid):
     @abstractmethod
     def member_of(self, node_id: int) -> str | None:
         """Name the member behind a node's number; None if no such member has been seen."""
+
+    def reason_of(self, error: Error) -> str:
+        """Say in one stable word what an error in the place of a reply means."""
+        return REASONS.get(error.code, "refused")
 
     @abstractmethod
     def get_node_ids(self) -> Sequence[int]:

@@ -21,6 +21,8 @@ from aggregator.merge.validate import Rejection, Update, norm
 from schemas.site_tables import learning_round, round_update
 
 RoundLevel = Literal["site", "enterprise"]
+ASKED_AS = "asked_as"
+RECENT_ROUNDS, RECENT_NORMS = 20, 256  # a quarter of a day; honest norms halve in so many, see robust_rules.md
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -128,12 +130,52 @@ class RoundBook:
             metrics={"base_version": update.base_version, "staleness": update.staleness, **_said(answer)},
         )  # fmt: skip
 
-    def note_rejection(self, round_id: int, rejection: Rejection, size_bytes: int = 0) -> None:
-        """Store why a member does not take part; what it sent is not kept."""
-        self._note(
+    def note_rejection(self, round_id: int, rejection: Rejection, size_bytes: int = 0) -> bool:
+        """Store why a member does not take part, unless something of it is stored; what it sent is not kept."""
+        return self._note(
             round_id, rejection.member, reason=rejection.reason[:32], bytes=size_bytes,
             metrics={"text": rejection.text[:2000]},
         )  # fmt: skip
+
+    def note_asked(self, round_id: int, asked_as: str) -> None:
+        """Write down what members were asked, in a word: the norms of two rounds compare where it is the same."""
+        with writing(self._engine) as connection:
+            self._set(connection, round_id, add_metrics={ASKED_AS: asked_as})
+
+    def recent_norms(self, before_round: int, asked_as: str) -> list[float]:
+        """Norms that the last rounds have merged where the same was asked, newest first.
+
+        Rounds that came to nothing count as rounds: what nobody can reach any more is forgotten after so many.
+        """
+        c, u = learning_round.c, round_update.c
+        rounds = sa.select(c.round_id, c.state, c.metrics).where(c.level == self._level, c.round_id < before_round)
+        with self._engine.connect() as connection:
+            last = connection.execute(rounds.order_by(c.round_id.desc()).limit(RECENT_ROUNDS))
+            alike = [row.round_id for row in last if row.state == "released" and row.metrics.get(ASKED_AS) == asked_as]
+            norms = (
+                sa.select(u.norm)
+                .where(u.round_id.in_(alike), u.accepted, u.norm.is_not(None))
+                .order_by(u.round_id.desc(), u.member)
+                .limit(RECENT_NORMS)
+            )
+            return list(connection.execute(norms).scalars())
+
+    def was_invited(self, round_id: int, member: str) -> bool:
+        """Whether a member was asked in a round of this level."""
+        with self._engine.connect() as connection:
+            return member in self._invited(connection, round_id)
+
+    def note_uninvited(self, round_id: int, rejection: Rejection) -> bool:
+        """Store that a member answered a round that had not asked it; whether this is new, and such a round known."""
+        with self._engine.connect() as connection:
+            if not self._invited(connection, round_id):
+                return False
+        return self.note_rejection(round_id, rejection)
+
+    def _invited(self, connection: Connection, round_id: int) -> tuple[str, ...]:
+        mine = (learning_round.c.round_id == round_id) & (learning_round.c.level == self._level)
+        metrics = connection.execute(sa.select(learning_round.c.metrics).where(mine)).scalar_one_or_none()
+        return () if metrics is None else tuple(metrics.get("invited", ()))
 
     @staticmethod
     def present(connection: Connection, round_id: int) -> list[str]:
@@ -219,8 +261,17 @@ class RoundBook:
         with writing(self._engine) as connection:
             for member, rejection in outcome.rejected.items():
                 self._judge(connection, round_id, member, accepted=False, weight=0.0, reason=rejection.reason)
+                self._add_metrics(connection, round_id, member, {"text": rejection.text[:2000]})
             for member, weight in outcome.accepted.items():
-                self._judge(connection, round_id, member, accepted=True, weight=weight, reason="")
+                self._judge(
+                    connection,
+                    round_id,
+                    member,
+                    accepted=True,
+                    weight=weight,
+                    reason="",
+                    norm=outcome.norms.get(member),
+                )
             for member, contribution in (useful or {}).items():
                 self._add_metrics(connection, round_id, member, {"contribution": round(contribution, 4)})
             self._set(
@@ -257,12 +308,14 @@ class RoundBook:
                 )
             )
 
-    def _note(self, round_id: int, member: str, **values: Any) -> None:
+    def _note(self, round_id: int, member: str, **values: Any) -> bool:
         with writing(self._engine) as connection:
             mine = (round_update.c.round_id == round_id) & (round_update.c.member == member)
-            if connection.execute(sa.select(round_update.c.member).where(mine)).first() is None:
-                row = {"accepted": False, "received_at_us": self._clock_us(), **values}
-                connection.execute(sa.insert(round_update).values(round_id=round_id, member=member, **row))
+            if connection.execute(sa.select(round_update.c.member).where(mine)).first() is not None:
+                return False
+            row = {"accepted": False, "received_at_us": self._clock_us(), **values}
+            connection.execute(sa.insert(round_update).values(round_id=round_id, member=member, **row))
+        return True
 
     def _judge(self, connection: Connection, round_id: int, member: str, **values: Any) -> None:
         mine = (round_update.c.round_id == round_id) & (round_update.c.member == member)

@@ -19,8 +19,9 @@ from flwr.app import Message
 from sqlalchemy.engine import Connection, Engine
 
 from aggregator.carriers.port import Carrier
+from aggregator.carriers.verdicts import tell_rejected
 from aggregator.database import may_pass, writing
-from aggregator.learning.bases import version_learnt_from
+from aggregator.learning.bases import OTHER_MODEL, graphs_of, version_learnt_from
 from aggregator.learning.book import RoundBook
 from aggregator.learning.strategy import judge_alone
 from aggregator.learning.waiting import LateUpdate
@@ -31,6 +32,7 @@ from schemas.logs import event
 from schemas.member_link import node_id_of
 from schemas.offer import ACKNOWLEDGE, MAX_KEY, OFFER, Acknowledgement, Offer
 from schemas.release import TRAIN_STEP, Release
+from schemas.release_fate import FATE, ReleaseFate
 
 log = logging.getLogger(__name__)
 
@@ -71,6 +73,7 @@ class Intake:
         *,
         on_stored: Callable[[], None],
         on_adopted: Callable[[str, Message], None],
+        on_fate: Callable[[str, ReleaseFate], str],
         clock_us: Callable[[], int],
     ) -> None:
         self._engine = engine
@@ -80,6 +83,7 @@ class Intake:
         self._rules = rules
         self._on_stored = on_stored
         self._on_adopted = on_adopted
+        self._on_fate = on_fate
         self._clock_us = clock_us
         self._arrived: queue.Queue[tuple[str, Message] | None] = queue.Queue(QUEUED)
         self._stopping = threading.Event()
@@ -139,6 +143,9 @@ class Intake:
             if answer is not None:
                 self._acknowledge(member, answer)
             return
+        if name.startswith(FATE):
+            self._store_fate(member, name.removeprefix(FATE), reply)
+            return
         group = reply.metadata.group_id
         if reply.metadata.message_type == ADOPT:
             self._on_adopted(member, reply)
@@ -148,7 +155,10 @@ class Intake:
     def _store_late(self, member: str, round_id: int, reply: Message) -> None:
         asked_on = self._book.asked(round_id, member)
         if asked_on is None:
-            self._count("late_unasked", member, f"round {round_id} did not wait for it")
+            if self._book.was_invited(round_id, member):
+                self._count("late_unasked", member, f"round {round_id} did not wait for it")
+            else:
+                self._refuse_uninvited(round_id, member)
             return
         if reply.has_error():
             self._book.note_late(round_id, member, None)
@@ -158,6 +168,10 @@ class Intake:
             said = TrainingReply.read(reply)
         except MessageRejected as error:
             self._refuse_late(round_id, member, error.reason, str(error))
+            return
+        if self._is_of_another_model(asked_on, release):
+            text = f"learnt on release {asked_on}, which is of another model than release {release.version}"
+            self._refuse_late(round_id, member, OTHER_MODEL, text)
             return
         base = Base(asked_on, release.manifest.parameter_count)
         answer = judge_alone(member, said, base, replace(rules.limits, max_staleness=0))
@@ -172,9 +186,21 @@ class Intake:
             event(log, logging.INFO, "late_update_stored", round=round_id, member=member, behind=behind)
             self._on_stored()
 
+    def _is_of_another_model(self, version: int, release: Release) -> bool:
+        graph = release.manifest.files[TRAIN_STEP].sha256
+        with self._engine.connect() as connection:
+            return graphs_of(connection, [version]).get(version, graph) != graph
+
     def _refuse_late(self, round_id: int, member: str, reason: str, text: str) -> None:
         self._book.note_late(round_id, member, None, reason)
         self._count(reason, member, text)
+        tell_rejected(self._carrier, round_id, [Rejection(member, reason, text)])
+
+    def _refuse_uninvited(self, round_id: int, member: str) -> None:
+        refused = Rejection(member, "not_invited", f"round {round_id} has not asked it")
+        self._count(refused.reason, member, refused.text)
+        if self._book.note_uninvited(round_id, refused):
+            tell_rejected(self._carrier, round_id, [refused])
 
     def _store_offer(self, member: str, key: str, reply: Message) -> Acknowledgement | None:
         """Store an offer once; what its site is told, after the commit. None: nothing yet, it sends it again."""
@@ -196,6 +222,20 @@ class Intake:
         event(log, logging.INFO, "offer_stored", site=member, base=late.update.base_version, **late.detail)
         self._on_stored()
         return Acknowledgement(key, "stored")
+
+    def _store_fate(self, member: str, key: str, reply: Message) -> None:
+        """Store what became of a release at a site; what cannot be used is acknowledged too, it would come again."""
+        try:
+            fate = ReleaseFate.read(reply)
+            refused = "" if fate.key == key else f"bad_fate: it calls itself {fate.key}, {key[:MAX_KEY]} was sent"
+        except MessageRejected as error:
+            refused = f"{error.reason}: {error}"
+        else:
+            refused = refused or self._on_fate(member, fate)
+        if refused:
+            self._count("bad_fate", member, refused)
+        if 0 < len(key) <= MAX_KEY:
+            self._acknowledge(member, Acknowledgement(key, "refused" if refused else "stored", refused))
 
     def _acknowledge(self, member: str, answer: Acknowledgement) -> None:
         name = f"{ACKNOWLEDGE}-{self._clock_us()}"  # never the same: a site does a task it knows only once
@@ -221,6 +261,9 @@ def _read_offer(
     if offer.key != key:
         return Rejection(member, "bad_offer", f"offer calls itself {offer.key}, {key} was sent")
     version = version_learnt_from(connection, offer.base_digest, release.manifest.files[TRAIN_STEP].sha256)
+    if version is None and (old := version_learnt_from(connection, offer.base_digest)) is not None:
+        text = f"learnt on release {old}, which is of another model than release {release.version}"
+        return Rejection(member, OTHER_MODEL, text)
     if version is None or version > release.version:
         return Rejection(member, "wrong_base", f"no release here has the parameters {offer.base_digest}")
     behind, most = release.version - version, rules.limits.max_staleness

@@ -20,7 +20,7 @@ from schemas.learning_task import TrainingReply
 from schemas.offer import Acknowledgement, Offer
 from schemas.site_tables import site_offer
 
-MOST_ROUNDS = 8  # in one offer: a longer way stands out beside the other sites', and is refused as an outlier there
+MOST_ROUNDS = 8  # in one offer; its way may be so many times as long, and no longer, beside the other sites'
 KEPT_WAITING = 8  # offers: 64 rounds of a quarter of an hour; then the oldest is given up, and says so
 KEPT_DONE = 100  # without their parameters, to look at
 

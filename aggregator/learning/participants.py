@@ -8,7 +8,7 @@ from sqlalchemy.engine import Connection
 
 from aggregator.carriers.port import Carrier
 from aggregator.learning.book import OpenRound, RoundBook
-from aggregator.learning.selection import choose, everybody
+from aggregator.learning.selection import Choice, choose, everybody
 from aggregator.learning.standings import Standings
 from aggregator.settings import LearningSettings
 
@@ -47,6 +47,9 @@ class Participants:
         few = settings.participants == "auto" and len(members) < settings.choose_from
         all_of_them = self.takes_offers or settings.participants == "all" or few or len(members) <= settings.places
         choice = everybody(members) if all_of_them else choose(self.standings.of(members), settings.places, seed=seed)
+        root = settings.root_member
+        if root in members and root not in choice.members:
+            choice = Choice((*choice.members, root), {**choice.why, root: "root"})
         notes: dict[str, Any] = {"present": members}
         if not all_of_them:
             notes["selection"] = choice.notes()

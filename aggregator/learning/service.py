@@ -8,6 +8,7 @@ enterprise asks nobody to learn: it merges what sites have offered, once enough 
 import logging
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
@@ -19,27 +20,32 @@ from aggregator.carriers.mqtt import MqttCarrier, Server
 from aggregator.carriers.verdicts import tell_rejected
 from aggregator.database import writing
 from aggregator.learning.book import Answer, OpenRound, RoundBook
+from aggregator.learning.fates import Fates
 from aggregator.learning.fleet import FleetPush
 from aggregator.learning.intake import Intake, Rules
 from aggregator.learning.ledger import FenceLedger
 from aggregator.learning.offers import Offers, SiteRound
 from aggregator.learning.participants import Participants
+from aggregator.learning.refusals import Refusals
 from aggregator.learning.standings import Standings
 from aggregator.learning.strategy import MergeStrategy, Parameters, Plan, RoundResult, digest_of, run_rounds
 from aggregator.learning.variation import MAX_SESSIONS_A_MEMBER, ask_variation, learn_variation
 from aggregator.merge.levels import levels_of, part_for_enterprise, part_for_site, with_own_parts
-from aggregator.merge.pipeline import MergeOutcome, Rule
-from aggregator.merge.validate import Limits, Rejection, Update
-from aggregator.registry import Registry
+from aggregator.merge.pipeline import MergeOutcome
+from aggregator.merge.rule_names import Rule
+from aggregator.merge.validate import SITE_SCREEN_FACTOR, Limits, Rejection, Update
+from aggregator.registry import FLEET_PARAMETERS, FLEET_VERSION, OWN_NETWORK, Registry
+from aggregator.release_import import check_runs, check_signer
 from aggregator.rollout import Rollout
 from aggregator.settings import AggregatorSettings
-from aggregator.uplink import Uplink, UplinkRefused
-from schemas.errors import MessageRejected
+from aggregator.uplink import Uplink, UplinkRefused, own_network_words
+from schemas.errors import MessageRejected, ReleaseRejected
 from schemas.learning_task import EVALUATE, EvaluationReply, LearningTask
 from schemas.logs import event
 from schemas.member_condition import MemberCondition
 from schemas.offer import Acknowledgement
-from schemas.release import TRAIN_STEP, VARIATION, Release
+from schemas.release import TRAIN_STEP, VARIATION, Release, read_release_bundle
+from schemas.release_fate import ReleaseFate
 from schemas.signing import KeyRing, Signer
 from schemas.variation import Variation, merge
 
@@ -50,8 +56,7 @@ RESUME_PATIENCE_S = 10.0  # retained presence is there within a second; gateways
 BUSY_SITE_S = 3.0  # a site in the middle of a round is not waited for where nobody else is
 SITE_GATEWAYS = 1000  # most gateways a site may speak for
 GATEWAY_LIMITS = Limits(max_weight=4096.0)
-SITE_LIMITS = Limits(max_weight=4096.0 * SITE_GATEWAYS)  # a site speaks for all its gateways
-FLEET_PARAMETERS = "fleet_parameters"  # in what a site's release says of its merge: whose child it is
+SITE_LIMITS = Limits(4096.0 * SITE_GATEWAYS, screen_factor=SITE_SCREEN_FACTOR)  # a site speaks for all its gateways
 
 
 def _wall_clock_us() -> int:
@@ -75,6 +80,9 @@ class _Recorder:
 
     def late(self) -> list[Update]:
         return self._book.waiting.of_round(self._round_id)
+
+    def recent_norms(self, asked_as: str) -> list[float]:
+        return self._book.recent_norms(self._round_id, asked_as)
 
     def note_answer(self, answer: Answer, size_bytes: int) -> None:
         self._book.note_answer(self._round_id, answer, size_bytes)
@@ -111,14 +119,15 @@ class Learning:
         clock_us: Callable[[], int] = _wall_clock_us,
         *,
         first: Release,
-        rule: Rule = "auto",
+        rule: Rule | None = None,
     ) -> None:
         self._settings = settings
         self._engine = engine
         self._clock_us = clock_us
         self._first = first
-        self._rule: Rule = rule
+        self._rule = rule
         self._is_site = settings.role == "site"
+        self._keys = keys
         self._round_lock = threading.Lock()
         self._stopping = threading.Event()
         self._wake = threading.Event()
@@ -126,6 +135,7 @@ class Learning:
         self._ledger = FenceLedger(engine, clock_us)
         self._standings = Standings(engine, settings.role, clock_us)
         self._offers: Offers | None = None
+        self._fates = Fates(engine)
         self.registry = Registry(engine, signer, clock_us)
         self.carrier = MqttCarrier(
             settings.broker,
@@ -135,9 +145,12 @@ class Learning:
         )
         self._intake = Intake(
             engine, self._book, self.carrier, self.registry.current, self._rules,
-            on_stored=self._wake.set, on_adopted=self._note_adopted, clock_us=clock_us,
+            on_stored=self._wake.set, on_adopted=self._note_adopted, on_fate=self._note_fate, clock_us=clock_us,
         )  # fmt: skip
         self.carrier.on_late = self._intake.put
+        keep_rows = settings.historian.dead_letter_rows
+        self._refusals = Refusals(engine, self.carrier, keep_rows=keep_rows, clock_us=clock_us)
+        self.carrier.on_refused = self._refusals.put
         offered = not self._is_site and settings.learning.upward == "asynchronous"
         self._members = Participants(self._book, self._standings, self.carrier, takes_offers=offered)
         self.rollout: Rollout | None = None
@@ -148,7 +161,7 @@ class Learning:
                 signer=signer, keys=keys, clock_us=clock_us, settings=settings.rollout,
             )  # fmt: skip
         else:
-            self._fleet = FleetPush(engine, self.carrier, self.registry.current, clock_us)
+            self._fleet = FleetPush(engine, self.carrier, self.registry, clock_us)
         self._uplink: Uplink | None = None
         if settings.uplink is not None:
             if settings.learning.upward == "asynchronous":
@@ -156,6 +169,7 @@ class Learning:
             self._uplink = Uplink(
                 settings.uplink, settings.name, self,
                 signer=signer, keys=keys, clock_us=clock_us, ledger=self._ledger, offers=self._offers,
+                fates=self._fates,
             )  # fmt: skip
         self._fault: Exception | None = None
         self._thread = threading.Thread(target=self._run, name="learning-rounds", daemon=True)
@@ -164,6 +178,7 @@ class Learning:
         """Make sure there is a release, connect, and run rounds in the background."""
         self.registry.start_with(self._first)
         self._intake.start()
+        self._refusals.start()
         self.carrier.start()
         for part in (self.rollout, self._fleet):
             if part is not None:
@@ -184,6 +199,7 @@ class Learning:
         self._wake.set()
         self.carrier.stop()
         self._intake.stop()
+        self._refusals.stop()
         if self._fleet is not None:
             self._fleet.stop()
         if self._uplink is not None:
@@ -196,13 +212,18 @@ class Learning:
     @property
     def fault(self) -> Exception | None:
         """What ended a thread of ours, if anything did: the service should stop then, and be started again."""
-        parts = (self.rollout, self._fleet, self._uplink, self._intake)
+        parts = (self.rollout, self._fleet, self._uplink, self._intake, self._refusals)
         return self._fault or next((part.fault for part in parts if part is not None and part.fault is not None), None)
 
     @property
     def alive(self) -> bool:
         """Whether rounds are run and releases offered."""
         return self._thread.is_alive() and self.fault is None
+
+    def dropped(self) -> dict[str, int]:
+        """Messages of members that were not used, or came outside of a round, since the start, by what they were."""
+        parts = (self.carrier, self._intake, self._refusals)
+        return dict(sum((part.counters.copy() for part in parts), Counter()))  # other threads count on meanwhile
 
     def current(self) -> Release:
         """The current release."""
@@ -212,7 +233,7 @@ class Learning:
         """Run one round of our own now; None when too few members are there, or have offered, or we are stopping."""
         with self._round_lock:
             release = self.registry.current()
-            members = self._members.candidates()
+            members = self._able(release, self._members.candidates())
             if len(members) < self._settings.learning.min_members:
                 return None
             opened = self._open_round(release, members)
@@ -227,9 +248,12 @@ class Learning:
         with self._round_lock:
             release = self._adopt(theta, fleet_version)
             theta = with_own_parts(theta, release.parameters(), levels_of(release))
-            members = self._members.present()
+            members = self._able(release, self._members.present())
             if len(members) < self._settings.learning.min_members:
-                raise UplinkRefused(f"{len(members)} gateways are here, {self._settings.learning.min_members} needed")
+                raise UplinkRefused(
+                    f"{len(members)} gateways are here and run the network of release {release.version}, "
+                    f"{self._settings.learning.min_members} needed"
+                )
             opened = self._open_round(release, members, for_enterprise=True)
             result = self._carry_out(opened, release, theta, fleet_version)
         if result is None:
@@ -237,7 +261,8 @@ class Learning:
         return result
 
     def acknowledged(self, said: Acknowledgement) -> None:
-        """Take what the enterprise says became of an offer."""
+        """Take what the enterprise says became of an offer, or of what it was told of its release."""
+        self._fates.heard(said.key)
         if self._offers is None or not self._offers.close(said):
             return
         level = logging.INFO if said.fate == "stored" else logging.WARNING
@@ -284,6 +309,44 @@ class Learning:
         with self._round_lock:
             return self._adopt(theta, fleet_version, known)
 
+    def adopt_whole(self, bundle: bytes, fleet_version: int) -> Release:
+        """Take a release of the enterprise with everything in it: its network is another than ours.
+
+        Raises:
+            ReleaseRejected: It is damaged, signed by nobody who may, or does not run.
+            UplinkRefused: This site's people have given it a network of its own.
+        """
+        whole = read_release_bundle(bundle, self._keys)
+        check_signer(whole, self._keys)
+        check_runs(whole)
+        with self._round_lock:
+            release = self.registry.current()
+            if fleet_version <= _fleet_version(release):
+                return release
+            if OWN_NETWORK in release.manifest.merge:
+                raise UplinkRefused(own_network_words(release))
+            merge = {"rule": "fleet", FLEET_PARAMETERS: digest_of(whole.parameters())}
+            with writing(self._engine) as connection:
+                release = self.registry.publish_foreign(
+                    connection, whole, level="fleet", merge=merge, actor="the enterprise", fleet_version=fleet_version,
+                    above_version=self._highest_in_use(),
+                )  # fmt: skip
+            event(log, logging.INFO, "fleet_adopted", fleet_version=fleet_version, version=release.version,
+                  family=release.manifest.family)  # fmt: skip
+            self._spread_word()
+            return release
+
+    def is_in_use(self, release: Release) -> bool:
+        """Whether a release has come through its stages."""
+        return any(one.version == release.version and one.state == "current" for one in self.registry.standings())
+
+    def _able(self, release: Release, members: list[str]) -> list[str]:
+        """Of members, those that do not say they run another network than the release: these would refuse to learn."""
+        if self.rollout is None:
+            return members
+        unable = self.rollout.running_another(release.manifest.files[TRAIN_STEP].sha256)
+        return [name for name in members if name not in unable]
+
     def _adopt(self, theta: Parameters, fleet_version: int, known: Variation | None = None) -> Release:
         release = self.registry.current()
         digest, own = digest_of(theta), release.parameters()
@@ -293,7 +356,7 @@ class Learning:
             return release
         with writing(self._engine) as connection:
             release = self.registry.publish(
-                connection, theta, level="fleet", data={"fleet_version": fleet_version}, metrics={},
+                connection, theta, level="fleet", data={FLEET_VERSION: fleet_version}, metrics={},
                 merge={"rule": "fleet", FLEET_PARAMETERS: digest}, above_version=self._highest_in_use(),
                 knowledge={VARIATION: known.pack()} if known is not None else None,
             )  # fmt: skip
@@ -367,12 +430,17 @@ class Learning:
             learning_rate=settings.learning_rate,
             proximal=settings.proximal,
             settings=settings.rule_settings,
-            rule=self._rule,
+            rule=self._rule or settings.rule,
+            root_member=settings.root_member,
             limits=self._rules().limits,
             part=partial(keep, levels=levels),
             min_accepted=settings.min_members,
             quorum_share=settings.quorum_share,
+            wrong_members=settings.wrong_members,
+            # Adam moves no parameter further than its rate in a step, plain descent less; a site goes by its own steps.
+            reach=settings.steps * settings.learning_rate * theta.size**0.5 if self._is_site else None,
         )
+        self._book.note_asked(opened.round_id, plan.asked_as)
         strategy = MergeStrategy(
             self.carrier, plan, theta,
             base_version=opened.base_version, first_round=opened.round_id, invited=opened.invited,
@@ -396,13 +464,34 @@ class Learning:
                 self._members.note_round(connection, opened, result.contributions)
             event(log, logging.WARNING, "round_void", round=opened.round_id, reason=result.void)
             return result
-        fleet_parameters, levels = self._fleet_parameters(), levels_of(self.registry.current())
-        data, merge = self._describe(opened, result, fleet_version, fleet_parameters)
+        data, merge = self._describe(opened, result, fleet_version, self._fleet_parameters())
         knowledge = {} if self._knows_from_fleet(fleet_version) else self._learn_variation(opened)
+        try:
+            made = self._release_merged(opened, result, data, merge, knowledge, fleet_version)
+        except ReleaseRejected as error:
+            if error.reason != "replaced":
+                raise
+            void = replace(result, theta=None, void=str(error))
+            self._book.note_void(opened.round_id, void.void, void.metrics)
+            event(log, logging.WARNING, "round_void", round=opened.round_id, reason=void.void)
+            return void
+        event(log, logging.INFO, "round_released", round=opened.round_id, version=made.version,
+              rule=result.outcome.rule_used, accepted=data["members"], **result.metrics)  # fmt: skip
+        self._spread_word()
+        return result
+
+    def _release_merged(
+        self, opened: OpenRound, result: RoundResult, data: dict[str, int], merge: dict[str, str | int | float],
+        knowledge: dict[str, bytes], fleet_version: int,
+    ) -> Release:  # fmt: skip
+        """Make a release of what was merged, with all that hangs on it, in one transaction."""
+        assert result.theta is not None
+        fleet_parameters, levels = self._fleet_parameters(), levels_of(self.registry.current())
         with writing(self._engine) as connection:
             made = self.registry.publish(
                 connection, result.theta, level="site" if self._is_site else "fleet", data=data,
                 metrics=result.metrics, merge=merge, above_version=self._highest_in_use(), knowledge=knowledge,
+                learnt_on=opened.base_version,
             )  # fmt: skip
             self._book.note_release(connection, opened.round_id, made.version, result.metrics)
             self._members.note_round(connection, opened, result.contributions)
@@ -420,10 +509,7 @@ class Learning:
                         result.metrics,
                     ),
                 )
-        event(log, logging.INFO, "round_released", round=opened.round_id, version=made.version,
-              rule=result.outcome.rule_used, accepted=data["members"], **result.metrics)  # fmt: skip
-        self._spread_word()
-        return result
+        return made
 
     def _describe(
         self, opened: OpenRound, result: RoundResult, fleet_version: int, fleet_parameters: str
@@ -440,8 +526,10 @@ class Learning:
             "digest": digest_of(result.theta),
         }
         if self._is_site:
-            data["fleet_version"] = fleet_version
+            data[FLEET_VERSION] = fleet_version
             merge[FLEET_PARAMETERS] = fleet_parameters
+            if OWN_NETWORK in self.registry.current().manifest.merge:
+                merge[OWN_NETWORK] = 1
         return data, merge
 
     def _open_round(self, release: Release, members: list[str], *, for_enterprise: bool = False) -> OpenRound:
@@ -450,8 +538,10 @@ class Learning:
         )
 
     def _rules(self) -> Rules:
-        most_rows = GATEWAY_LIMITS.max_weight if self._is_site else SITE_LIMITS.max_weight
-        return Rules(Limits(most_rows, self._settings.learning.max_staleness), self._members.takes_offers)
+        limits = replace(
+            GATEWAY_LIMITS if self._is_site else SITE_LIMITS, max_staleness=self._settings.learning.max_staleness
+        )
+        return Rules(limits, self._members.takes_offers)
 
     def _fleet_parameters(self) -> str:
         """Digest of the fleet's parameters that ours come from; before the first, of what everybody came with."""
@@ -494,6 +584,9 @@ class Learning:
         if self._fleet is not None:
             self._fleet.note(site, reply)
 
+    def _note_fate(self, site: str, fate: ReleaseFate) -> str:
+        return "a site has no sites below it" if self._fleet is None else self._fleet.note_fate(site, fate)
+
     def _highest_in_use(self) -> int:
         return self.rollout.highest_version if self.rollout is not None else 0
 
@@ -508,4 +601,4 @@ class Learning:
 
 
 def _fleet_version(release: Release) -> int:
-    return release.manifest.data.get("fleet_version", 0)
+    return release.manifest.data.get(FLEET_VERSION, 0)

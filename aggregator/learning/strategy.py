@@ -8,6 +8,7 @@ import hashlib
 
 # ruff: noqa: ARG001, ARG002 - the arguments of a Strategy and of an app are given by Flower
 import math
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
@@ -21,8 +22,10 @@ from numpy.typing import NDArray
 from aggregator.carriers.port import SERVER_NODE_ID, Carrier
 from aggregator.learning.book import Answer
 from aggregator.learning.selection import contributions
-from aggregator.merge.pipeline import MergeOutcome, Rule, merge
-from aggregator.merge.validate import Base, Limits, Rejection, Update, validate
+from aggregator.merge.pipeline import MergeOutcome, merge
+from aggregator.merge.rule_names import Rule
+from aggregator.merge.tolerance import needed, promised
+from aggregator.merge.validate import Base, Limits, Rejection, Update, Usual, validate
 from schemas.errors import MessageRejected
 from schemas.flower_codec import new_context
 from schemas.learning_task import EVALUATE, TRAIN, EvaluationReply, LearningTask, TrainingReply
@@ -32,6 +35,7 @@ from schemas.member_condition import MemberCondition
 
 WORSE_THAN = 1.05  # healthy scores scatter by a few percent between evaluations of the same model
 TINY_LOSS = 1e-12
+DECLINED, GONE = "refused", "not_there"  # the two reasons for which nobody is called wrong
 
 Parameters = NDArray[np.float32]
 
@@ -48,10 +52,13 @@ class Plan:
         settings: Further settings of the training graph, by name; the release has defaults.
         seed: The round's number is added to it.
         rule: How updates are merged.
+        root_member: Whose update the others are compared with, for the rule that does.
         limits: What one update may be.
         part: Takes out of an update, shape (P,), what is not merged at this level; see `aggregator.merge.levels`.
         min_accepted: Fewer accepted updates than this void the round.
         quorum_share: And fewer than this share of the invited.
+        wrong_members: And fewer than twice this and 3; None: as many as `tolerance.promised` to the invited.
+        reach: As far as one member can come with these steps, see `aggregator.merge.validate.Usual`; None: not known.
     """
 
     graph: str
@@ -61,10 +68,32 @@ class Plan:
     settings: Mapping[str, float] = field(default_factory=dict)
     seed: int = 0
     rule: Rule = "auto"
+    root_member: str | None = None
     limits: Limits = field(default_factory=Limits)
     part: Callable[[NDArray[Any]], NDArray[Any]] = lambda delta: delta
     min_accepted: int = 1
     quorum_share: float = 0.5
+    wrong_members: int | None = None
+    reach: float | None = None
+
+    @property
+    def asked_as(self) -> str:
+        """Name what is asked: norms of updates are compared where it is the same."""
+        asked = (self.graph, self.steps, self.learning_rate, self.proximal, sorted(self.settings.items()))
+        return hashlib.sha256(repr(asked).encode()).hexdigest()[:16]
+
+
+@dataclass(frozen=True, slots=True)
+class Quorum:
+    """How many accepted updates a round needs, and how many wrong ones among them it then withstands."""
+
+    needed: int
+    wrong: int
+
+    def text(self) -> str:
+        """For people."""
+        why = f" so that {self.wrong} may be wrong" if self.needed == needed(self.wrong) else ""
+        return f"{self.needed} needed{why}"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -113,6 +142,9 @@ class Recorder(Protocol):
     def late(self) -> list[Update]:
         """What waited when the round opened: learnt from older releases, or offered unasked."""
 
+    def recent_norms(self, asked_as: str) -> list[float]:
+        """Norms of updates that rounds before this one have merged, newest first, where the same was asked."""
+
     def note_answer(self, answer: Answer, size_bytes: int) -> None: ...
 
     def note_rejection(self, rejection: Rejection) -> None: ...
@@ -134,6 +166,9 @@ class NoRecorder:
         return set()
 
     def late(self) -> list[Update]:
+        return []
+
+    def recent_norms(self, asked_as: str) -> list[float]:
         return []
 
     def note_answer(self, answer: Answer, size_bytes: int) -> None:
@@ -205,11 +240,14 @@ class MergeStrategy(Strategy):
         for reply in replies:
             self._note(reply)
         fresh = [answer.update for answer in self._answers.values()]
+        root = self._answers.get(self._plan.root_member or "")
         outcome = merge(
             [replace(update, delta=self._plan.part(update.delta)) for update in (*fresh, *self._recorder.late())],
             self._base(),
             self._plan.rule,
             limits=self._limits(),
+            root=None if root is None else self._plan.part(root.update.delta),
+            usual=Usual(self._recorder.recent_norms(self._plan.asked_as), self._plan.reach),
         )
         rejected = (*self._rejected.values(), *outcome.rejected.values())
         accepted = [answer for name, answer in sorted(self._answers.items()) if name in outcome.accepted]
@@ -219,11 +257,13 @@ class MergeStrategy(Strategy):
             "loss_local": _mean((answer.loss_after, answer.held_back_rows) for answer in accepted),
             "held_back_rows": float(sum(answer.held_back_rows for answer in accepted)),
         }
-        needed = max(self._plan.min_accepted, math.ceil(self._plan.quorum_share * len(self._invited)))
-        if outcome.delta is None or count < needed:
-            text = f"{count} of {len(self._invited)} invited gave a usable update, {needed} needed"
-            self._end(RoundResult(self._round_number, None, outcome, rejected, text, 0.0, {}))
+        quorum = self._quorum(rejected)
+        promise = {"needed": float(quorum.needed), "withstands": float(quorum.wrong)}
+        if outcome.delta is None or count < quorum.needed:
+            text = f"{count} of {len(self._invited)} invited gave a usable update, {quorum.text()}"
+            self._end(RoundResult(self._round_number, None, outcome, rejected, text, 0.0, promise))
             return None, None
+        metrics |= promise
         theta = (self.theta.astype(np.float64) + outcome.delta).astype(np.float32)
         weight = sum(outcome.accepted.values())
         useful = contributions(
@@ -305,6 +345,17 @@ class MergeStrategy(Strategy):
             seed=plan.seed + self._round_number,
         )
 
+    def _quorum(self, rejected: Sequence[Rejection]) -> Quorum:
+        """Who declines takes no part, who is gone counts as silent, and who is caught is not wrong in the merge."""
+        invited = len(self._invited)
+        reasons = Counter({one.member: one.reason for one in rejected}.values())
+        wrong = self._plan.wrong_members
+        if wrong is None:
+            caught = reasons.total() - reasons[DECLINED] - reasons[GONE]
+            wrong = max(0, promised(invited - reasons[DECLINED]) - caught)
+        share = math.ceil(self._plan.quorum_share * invited)
+        return Quorum(max(self._plan.min_accepted, share, needed(wrong)), wrong)
+
     def _base(self) -> Base:
         return Base(self._base_version, self.theta.size)
 
@@ -328,7 +379,7 @@ class MergeStrategy(Strategy):
 
     def _read(self, member: str, reply: Message) -> Answer | Rejection:
         if reply.has_error():
-            return Rejection(member, "refused", reply.error.reason or "no reason given")
+            return Rejection(member, self._carrier.reason_of(reply.error), reply.error.reason or "no reason given")
         try:
             said = TrainingReply.read(reply)
         except MessageRejected as error:

@@ -13,6 +13,8 @@ import numpy as np
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection, Engine
 
+from aggregator.learning.bases import OTHER_MODEL, graphs_of
+from aggregator.learning.offers import MOST_ROUNDS
 from aggregator.merge.staleness import staleness_share
 from aggregator.merge.validate import Update
 from schemas.site_tables import round_update, waiting_update
@@ -81,7 +83,7 @@ class WaitingUpdates:
     def take(
         self, connection: Connection, round_id: int, base_version: int, max_staleness: int
     ) -> list[dict[str, Any]]:
-        """Give all that wait to a round that opens, but for those too far behind, which are refused.
+        """Give all that wait to a round that opens, but for those too far behind, or of another network: refused.
 
         Returns:
             What is taken, for the round's own record: member, key, staleness and the share that counts.
@@ -95,9 +97,14 @@ class WaitingUpdates:
             .order_by(waiting_update.c.update_id)
         ).all()
         taken = []
+        graphs = graphs_of(connection, (base_version, *(row.base_version for row in rows)))
+        wanted = graphs.get(base_version)
         for row in rows:
             behind = base_version - row.base_version
             mine = waiting_update.c.update_id == row.update_id
+            if graphs.get(row.base_version, wanted) != wanted:
+                self._refuse(connection, mine, OTHER_MODEL)
+                continue
             if not 0 <= behind <= max_staleness:
                 self._refuse(connection, mine, "too_stale")
                 continue
@@ -112,9 +119,12 @@ class WaitingUpdates:
         with self._engine.connect() as connection:
             rows = connection.execute(query).mappings().all()
         return [
-            Update(row["member"], row["base_version"], np.frombuffer(row["delta"], "<f4"), row["weight"])
+            Update(
+                row["member"], row["base_version"], np.frombuffer(row["delta"], "<f4"), row["weight"],
+                rounds=min(int(row["metrics"].get("rounds", 1)), MOST_ROUNDS),
+            )
             for row in rows
-        ]
+        ]  # fmt: skip
 
     def end(self, connection: Connection, round_id: int) -> None:
         """What the round has taken is merged, or was refused beside the others."""

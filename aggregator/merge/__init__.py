@@ -1,6 +1,6 @@
 """This package knows what is merged, and whether: ordered pure steps over the members' updates, no I/O.
 
-validate -> discount what is stale -> one voice a member -> screen -> clip or level -> rule -> accept, put in order by
+validate -> screen -> discount what is stale -> one voice a member -> clip or level -> rule -> accept, put in order by
 `pipeline.merge`.
 
 | rule | file | withstands, of n members | set for |

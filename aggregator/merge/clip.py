@@ -1,5 +1,7 @@
 """This file knows how loud one update may be: none longer than the median of all, or each exactly as long."""
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -21,6 +23,12 @@ def level_to_median(deltas: Deltas) -> Deltas:
         Cao et al. (2021), arXiv:2012.13995, section 4.2, for equal lengths; there the server's own update says which.
     """
     return _scaled(deltas, lengthen=True)
+
+
+def clip_to(delta: NDArray[Any], most: float) -> NDArray[Any]:
+    """Shorten one update (P,) to `most` where it is longer; its direction stays."""
+    length = float(np.linalg.norm(delta.astype(np.float64)))
+    return delta if length <= most else delta.astype(np.float64) * (most / length)
 
 
 def _scaled(deltas: Deltas, *, lengthen: bool) -> Deltas:

@@ -1,4 +1,4 @@
-"""This file knows the order of a merge: validate, discount, one voice, screen, clip or level, rule, accept.
+"""This file knows the order of a merge: validate, screen, discount, one voice, clip or level, rule, accept.
 
 The same updates give the same digest, in whatever order they came. Every rule but the mean is set for the same number
 of wrong members, `tolerance.tolerated`. Rules that make every update equally long do not see how stale one is.
@@ -6,31 +6,33 @@ of wrong members, `tolerance.tolerated`. Rules that make every update equally lo
 
 import hashlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from aggregator.merge.centres import centred_clipping, geometric_median
-from aggregator.merge.clip import clip_to_median, level_to_median
+from aggregator.merge.clip import clip_to, clip_to_median, level_to_median
 from aggregator.merge.coordinates import coordinate_median, trimmed_mean
 from aggregator.merge.mean import weighted_mean
 from aggregator.merge.neighbours import krum, multi_krum, nearest_neighbour_mixing
+from aggregator.merge.rule_names import ChosenRule, ClippedRule, Rule, UsedRule
 from aggregator.merge.staleness import discount, one_voice
 from aggregator.merge.tolerance import tolerated
 from aggregator.merge.trust import fltrust
-from aggregator.merge.validate import Base, Limits, Rejection, Update, norm, screen, validate
+from aggregator.merge.validate import (
+    Base,
+    Limits,
+    Rejection,
+    Update,
+    Usual,
+    comparable_norm,
+    norm,
+    screen,
+    validate,
+)
 
 Deltas = NDArray[np.float64]
-
-ClippedRule = Literal[
-    "median", "trimmed_mean", "krum", "multi_krum", "geometric_median", "centred_clipping", "robust", "levelled"
-]  # fmt: skip
-ChosenRule = Literal["mean", "fltrust", ClippedRule]
-UsedRule = Literal["none", ChosenRule]
-Rule = Literal["auto", ChosenRule]
-
 
 Step = Callable[[Deltas, int], Deltas]
 """From updates (n, P), of which so many may be wrong, to other updates (n, P); the last step to one, (P,)."""
@@ -68,6 +70,7 @@ class MergeOutcome:
         rule_used: What was in fact calculated.
         notes: Sentences for people: fall-backs, and who was clipped.
         digest: sha256 of `delta`; empty without one.
+        norms: Of each accepted member, as the next merges compare with it; see `validate.comparable_norm`.
     """
 
     delta: NDArray[np.float32] | None
@@ -76,6 +79,7 @@ class MergeOutcome:
     rule_used: UsedRule
     notes: tuple[str, ...]
     digest: str
+    norms: Mapping[str, float] = field(default_factory=dict)
 
 
 def merge(
@@ -85,6 +89,7 @@ def merge(
     *,
     limits: Limits | None = None,
     root: NDArray[np.float32] | None = None,
+    usual: Usual | None = None,
 ) -> MergeOutcome:
     """Merge what members have learnt.
 
@@ -94,17 +99,24 @@ def merge(
         rule: `auto` is clip, mixing and trimmed mean from 7 updates on, clip and median from 3, else the mean.
         limits: What one update may be.
         root: What the server learnt on healthy rows of its own, shape (P,), for `fltrust`; without it `auto` is used.
+        usual: What one or two members are compared with, and shortened to.
     """
-    accepted, rejections = _sort_out(updates, base, limits or Limits())
+    usual = usual or Usual()
+    believed, rejections = _sort_out(updates, base, limits or Limits(), usual)
     rejected = {each.member: each for each in rejections}
-    if not accepted:
+    if not believed:
         return MergeOutcome(None, {}, rejected, "none", ("no update was accepted",), "")
+    accepted = one_voice(discount(update) for update in believed)
     used, notes = _choose(rule, len(accepted), has_root=root is not None)
+    if len(accepted) < MEDIAN_FROM:
+        accepted = _shortened(accepted, usual, notes)
     delta = accept(_calculate(used, accepted, root, notes))
     if delta is None:
         return MergeOutcome(None, {}, rejected, used, (*notes, "the merged update does not fit float32"), "")
     weights = {update.member: update.weight for update in accepted}
-    return MergeOutcome(delta, weights, rejected, used, tuple(notes), hashlib.sha256(delta.tobytes()).hexdigest())
+    norms = {update.member: comparable_norm(update) for update in believed}
+    digest = hashlib.sha256(delta.tobytes()).hexdigest()
+    return MergeOutcome(delta, weights, rejected, used, tuple(notes), digest, norms)
 
 
 def accept(delta: Deltas) -> NDArray[np.float32] | None:
@@ -116,7 +128,9 @@ def accept(delta: Deltas) -> NDArray[np.float32] | None:
     return delta.astype(np.float32) if bool(fits.all()) else None
 
 
-def _sort_out(updates: Iterable[Update], base: Base, limits: Limits) -> tuple[list[Update], list[Rejection]]:
+def _sort_out(
+    updates: Iterable[Update], base: Base, limits: Limits, usual: Usual
+) -> tuple[list[Update], list[Rejection]]:
     valid: list[Update] = []
     rejected: list[Rejection] = []
     for update in sorted(updates, key=lambda each: each.member):
@@ -125,8 +139,20 @@ def _sort_out(updates: Iterable[Update], base: Base, limits: Limits) -> tuple[li
             rejected.append(judged)
         else:
             valid.append(judged)
-    accepted, outliers = screen(one_voice(discount(update) for update in valid))
-    return accepted, [*rejected, *outliers]
+    believed, outliers = screen(valid, usual, factor=limits.screen_factor)
+    return believed, [*rejected, *outliers]
+
+
+def _shortened(accepted: Sequence[Update], usual: Usual, notes: list[str]) -> list[Update]:
+    """Let no update of one or two members go further than is usual: there is no median to clip them to."""
+    most = usual.norm
+    if most is None:
+        return list(accepted)
+    short = [replace(update, delta=clip_to(update.delta, most * update.rounds)) for update in accepted]
+    loud = [update.member for update, one in zip(accepted, short, strict=True) if one.delta is not update.delta]
+    if loud:
+        notes.append(f"shortened to what was accepted lately: {', '.join(loud)}")
+    return short
 
 
 def _choose(rule: Rule, count: int, *, has_root: bool) -> tuple[ChosenRule, list[str]]:

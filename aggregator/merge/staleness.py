@@ -47,4 +47,5 @@ def _joined(mine: list[Update]) -> Update:
     mine.sort(key=lambda each: (each.base_version, each.weight, each.delta.astype("<f8").tobytes()))
     weight = sum(each.weight for each in mine)
     delta = sum((each.weight * each.delta.astype(np.float64) for each in mine), np.zeros(mine[0].delta.shape)) / weight
-    return replace(mine[-1], delta=delta, weight=weight, staleness=max(each.staleness for each in mine))
+    staleness, rounds = max(each.staleness for each in mine), max(each.rounds for each in mine)
+    return replace(mine[-1], delta=delta, weight=weight, staleness=staleness, rounds=rounds)

@@ -1,4 +1,4 @@
-"""This file knows how many members may be wrong: the one number `wrong` that every rule is set for."""
+"""This file knows how many members may be wrong: the number every rule is set for, and what a round needs for it."""
 
 import math
 
@@ -18,3 +18,17 @@ def check_tolerance(count: int, wrong: int) -> None:
     """
     if not 0 <= 2 * wrong < count:
         raise ValueError(f"{wrong} wrong of {count} updates cannot be withstood; fewer than half allowed")
+
+
+def promised(invited: int) -> int:
+    """How many wrong members a round of so many may promise to withstand; 0 below 6.
+
+    It takes 2 wrong + 3 accepted updates, and the round must come to those although as many members stay silent as may
+    be wrong: 3 wrong + 3 invited.
+    """
+    return min(tolerated(invited), max(0, (invited - 3) // 3)) if invited else 0
+
+
+def needed(wrong: int) -> int:
+    """Accepted updates without which so many wrong members are too many; 0 where none is promised."""
+    return 2 * wrong + 3 if wrong else 0

@@ -3,13 +3,17 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from statistics import median
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-SCREEN_MIN_UPDATES = 3  # a median of two norms says nothing about either
-SCREEN_FACTOR = 10.0  # honest members trained the same steps from the same base; their norms differ by 2 to 3
+SCREEN_MIN_MEMBERS = 3  # a median of two norms says nothing about either
+# Ten times a member's own norm must be refused, and no honest norm: with the root of ten both hold as long as honest
+# norms of a round differ by less than that. Measured: by 2.6 at most, docs/proof/robust_rules.md.
+SCREEN_FACTOR = 10.0**0.5
+SITE_SCREEN_FACTOR = 10.0  # what a site of one gateway says is up to 3.8 times as long as what sites of ten say
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -22,6 +26,7 @@ class Update:
         delta: New parameters minus those, shape (P,).
         weight: Its voice in a weighted mean, in rows.
         staleness: Merges that have happened since its base.
+        rounds: How many rounds of its own a site has put into it.
     """
 
     member: str
@@ -29,6 +34,7 @@ class Update:
     delta: NDArray[Any]
     weight: float
     staleness: int = 0
+    rounds: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,10 +52,30 @@ class Limits:
     Attributes:
         max_weight: More rows than this nobody has; a count beyond it is a claim, not a count.
         max_staleness: How many versions behind an update may be; `staleness.discount` says how much it then counts.
+        screen_factor: Times the median norm, or the usual one: a longer update is refused.
     """
 
     max_weight: float = 4096.0
     max_staleness: int = 0
+    screen_factor: float = SCREEN_FACTOR
+
+
+@dataclass(frozen=True, slots=True)
+class Usual:
+    """What updates are compared with where they are too few to be compared with each other.
+
+    Attributes:
+        recent: Norms of updates that were accepted lately, asked for in the same way; see `comparable_norm`.
+        reach: As far as the steps that were asked for lead; used while nothing was accepted yet.
+    """
+
+    recent: Sequence[float] = ()
+    reach: float | None = None
+
+    @property
+    def norm(self) -> float | None:
+        """The lower median of the recent ones: of two members, the louder does not lift it."""
+        return sorted(self.recent)[(len(self.recent) - 1) // 2] if self.recent else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,21 +111,48 @@ def validate(update: Update, base: Base, limits: Limits) -> Update | Rejection:
     return replace(update, staleness=behind)
 
 
-def screen(updates: Sequence[Update]) -> tuple[list[Update], list[Rejection]]:
-    """Take out updates far larger than the others; reason norm_outlier. Updates must have passed `validate`."""
-    if len(updates) < SCREEN_MIN_UPDATES:
+def screen(
+    updates: Sequence[Update], usual: Usual | None = None, *, factor: float = SCREEN_FACTOR
+) -> tuple[list[Update], list[Rejection]]:
+    """Take out updates far larger than the others; reason norm_outlier. Updates must have passed `validate`.
+
+    Args:
+        updates: Before stale ones are shortened; of a member with several, each is judged, and one norm counts.
+        usual: What fewer than `SCREEN_MIN_MEMBERS` are compared with; without it they all pass.
+        factor: See `Limits.screen_factor`.
+    """
+    most, said = _longest(updates, usual or Usual(), factor)
+    if not most:
         return list(updates), []
-    norms = [norm(update.delta) for update in updates]
-    most = SCREEN_FACTOR * float(np.median(norms))
-    if most == 0.0:
-        return list(updates), []
-    kept = [update for update, size in zip(updates, norms, strict=True) if size <= most]
-    rejected = [
-        Rejection(update.member, "norm_outlier", f"norm {size:.3g} found, the median of all allows {most:.3g}")
-        for update, size in zip(updates, norms, strict=True)
-        if size > most
-    ]
+    kept, rejected = [], []
+    for update in updates:
+        size, allowed = norm(update.delta), most * update.rounds
+        if size <= allowed:
+            kept.append(update)
+        else:
+            text = f"norm {size:.3g} found, {said} {allowed:.3g}"
+            rejected.append(Rejection(update.member, "norm_outlier", text))
     return kept, rejected
+
+
+def _longest(updates: Sequence[Update], usual: Usual, factor: float) -> tuple[float, str]:
+    """The longest way of one round that is believed, 0 where nothing says so, and by what."""
+    norms: dict[str, list[float]] = {}
+    for update in updates:
+        norms.setdefault(update.member, []).append(comparable_norm(update))
+    if len(norms) >= SCREEN_MIN_MEMBERS:
+        return factor * median(median(own) for own in norms.values()), "the median of all allows"
+    if usual.norm is not None:
+        return factor * usual.norm, "what was accepted lately allows"
+    return usual.reach or 0.0, "the steps that were asked for lead at most"
+
+
+def comparable_norm(update: Update) -> float:
+    """An update's norm, and of several rounds the least that one of them can have come to.
+
+    So many rounds lead between root(rounds) times as far as one, in any direction each, and rounds times, straight on.
+    """
+    return norm(update.delta) / math.sqrt(update.rounds)
 
 
 def norm(delta: NDArray[Any]) -> float:

@@ -7,9 +7,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from aggregator.foundry.artefacts import BUILT
-from aggregator.merge.pipeline import Rule, merge
+from aggregator.merge.pipeline import merge
+from aggregator.merge.rule_names import Rule
 from aggregator.merge.validate import Base, Update
-from aggregator.registry import first_release
+from aggregator.release_making import first_release
 from benchmarks.personalisation.clients import Client, Rows
 from benchmarks.robust_rules.federation import area
 from gateway_agent.model_slot import TrainStep, load_model

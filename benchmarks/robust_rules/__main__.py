@@ -13,7 +13,7 @@ from dataclasses import dataclass  # noqa: E402
 from pathlib import Path  # noqa: E402
 from typing import get_args  # noqa: E402
 
-from aggregator.merge.pipeline import ChosenRule, Rule  # noqa: E402
+from aggregator.merge.rule_names import ChosenRule, Rule  # noqa: E402
 from aggregator.merge.tolerance import tolerated  # noqa: E402
 from benchmarks.robust_rules.attacks import ATTACKS  # noqa: E402
 from benchmarks.robust_rules.clients import (  # noqa: E402

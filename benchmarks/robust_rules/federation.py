@@ -8,9 +8,10 @@ from scipy.stats import rankdata
 
 from aggregator.foundry.artefacts import BUILT
 from aggregator.foundry.families import DenseAutoencoder
-from aggregator.merge.pipeline import Rule, merge
-from aggregator.merge.validate import Base, Update
-from aggregator.registry import first_release
+from aggregator.merge.pipeline import merge
+from aggregator.merge.rule_names import Rule
+from aggregator.merge.validate import SCREEN_FACTOR, Base, Update, norm
+from aggregator.release_making import first_release
 from benchmarks.robust_rules.attacks import ATTACKS, LEARN_FROM_FAULTS, Secrets
 from benchmarks.robust_rules.clients import Client, Rows
 from gateway_agent.model_slot import ModelSlot
@@ -21,8 +22,10 @@ FAMILY = DenseAutoencoder(48)
 STEPS = 16
 ROOT_ROWS = 12  # of each machine, for the rule that compares with rows of the server's own
 NO_IDEA = 0.5
+KNOWS_SCREEN = 0.9  # of what the honest alone would allow: attackers' own lengths move the median a little
 
 Parameters = NDArray[np.float32]
+Updates = NDArray[np.float64]
 
 
 class Federation:
@@ -32,17 +35,21 @@ class Federation:
         clients: Who takes part.
         seed: Of the first parameters, of shuffling, of noise.
         rounds: How many.
-        learning_rate: Of each client's `STEPS` steps a round.
+        learning_rate: Of each client's steps a round.
+        steps: How many those are.
 
     Attributes:
         first: Parameters before the first round.
     """
 
-    def __init__(self, clients: Sequence[Client], *, seed: int, rounds: int, learning_rate: float) -> None:
+    def __init__(
+        self, clients: Sequence[Client], *, seed: int, rounds: int, learning_rate: float, steps: int = STEPS
+    ) -> None:
         self._clients = clients
         self._seed = seed
         self._rounds = rounds
         self._learning_rate = learning_rate
+        self._steps = steps
         slot = ModelSlot()
         base = first_release(BUILT / "dense_autoencoder_48", Signer.generate(), created_at_us=0, seed=seed)
         slot.load(base)
@@ -56,13 +63,18 @@ class Federation:
         """Who attacks, drawn by chance; of more attackers the first are the same."""
         return self._by_chance[:count]
 
-    def learn(self, rule: Rule, attack: str | None = None, attackers: Sequence[int] = ()) -> Parameters:
-        """Let all learn together; the parameters after the last round."""
+    def learn(
+        self, rule: Rule, attack: str | None = None, attackers: Sequence[int] = (), *,
+        noted: list[list[float]] | None = None,
+    ) -> Parameters:  # fmt: skip
+        """Let all learn together; the parameters after the last round. Norms are added to `noted`, a row a round."""
         theta = self.first
         for number in range(self._rounds):
             seed = 1000 * self._seed + number
             chance = np.random.default_rng([self._seed, number])
             deltas = self._deltas(theta, attack, attackers, seed, chance)
+            if noted is not None:
+                noted.append([norm(delta) for delta in deltas])
             root = self._train(theta, self._root, seed) if rule == "fltrust" else None
             updates = [Update(f"gw-{at:02d}", 1, delta, 100.0) for at, delta in enumerate(deltas)]
             outcome = merge(updates, Base(1, theta.size), rule, root=root)
@@ -87,7 +99,7 @@ class Federation:
             return deltas
         honest = np.stack([delta for at, delta in enumerate(deltas) if at not in set(attackers)]).astype(np.float64)
         own = np.stack([deltas[at] for at in attackers]).astype(np.float64)
-        said = ATTACKS[attack](Secrets(honest, own, chance)).astype(np.float32)
+        said = _just_believed(ATTACKS[attack](Secrets(honest, own, chance)), honest).astype(np.float32)
         for at, delta in zip(attackers, said, strict=True):
             deltas[at] = delta
         return deltas
@@ -97,12 +109,19 @@ class Federation:
             theta,
             rows,
             self._step,
-            steps=STEPS,
+            steps=self._steps,
             learning_rate=self._learning_rate,
             proximal=0.0,
             seed=seed,
             min_rows=10,
         ).delta
+
+
+def _just_believed(said: Updates, honest: Updates) -> Updates:
+    """Attackers know the screen: what would be refused for its length is shortened until it just passes."""
+    most = KNOWS_SCREEN * SCREEN_FACTOR * float(np.median(np.linalg.norm(honest, axis=1)))
+    lengths = np.linalg.norm(said, axis=1, keepdims=True)
+    return np.asarray(said * np.minimum(1.0, most / np.maximum(lengths, np.finfo(np.float64).tiny)))
 
 
 def _auroc_of(theta: Parameters, client: Client) -> float:

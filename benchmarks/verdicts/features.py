@@ -6,12 +6,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.verdicts.recordings import Part, Samples, cut
+from vibration.features import BANDS as BAND_SLICE
 from vibration.features import FEATURE_NAMES, FeatureKernel
 
 Rows = NDArray[np.float64]
 """Features of windows, shape (windows, channels, features)."""
 
-BANDS = tuple(i for i, name in enumerate(FEATURE_NAMES) if name.startswith("band_"))
+BANDS = tuple(range(*BAND_SLICE.indices(len(FEATURE_NAMES))))
 ENVELOPE = tuple(i for i, name in enumerate(FEATURE_NAMES) if name.startswith("envelope_band_"))
 RMS = (FEATURE_NAMES.index("acceleration_rms_g"),)
 KURTOSIS = (FEATURE_NAMES.index("kurtosis"),)

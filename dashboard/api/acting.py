@@ -11,7 +11,7 @@ from dashboard.api.answers import AskedAnswer
 from dashboard.api.problems import refusal
 from dashboard.runtime import Dashboard
 from schemas.names import Name, PointId
-from schemas.requests import ALLOWED, ROLES, Action, CaseAction, RolloutAction, Values, WorkAction
+from schemas.requests import ALLOWED, ROLES, WHOLE, Action, CaseAction, RolloutAction, Values, WorkAction
 
 ACTIONS: tuple[Action, ...] = (*get_args(CaseAction), *get_args(WorkAction), *get_args(RolloutAction))
 """People are managed on their page alone."""
@@ -25,9 +25,9 @@ class ActionBody(BaseModel):
     machine: Name | None = None
     point: PointId | None = None
     case_id: int | None = Field(default=None, ge=1, le=2**62)
-    note: str = Field(default="", max_length=2000)
-    label: str = Field(default="", max_length=32)
-    values: Values = {}
+    note: Annotated[str, Field(max_length=2000), WHOLE] = ""
+    label: Annotated[str, Field(max_length=32), WHOLE] = ""
+    values: Annotated[Values, WHOLE] = {}
 
 
 def acting_routes(board: Dashboard, caller: Callable[..., Visitor]) -> APIRouter:

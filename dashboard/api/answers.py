@@ -72,6 +72,25 @@ class MachineDetail(MachineAnswer):
     nameplate: Nameplate | None
 
 
+class SiteAnswer(_Answer):
+    """One site as it told its enterprise last; where `stale`, `state` is unknown and the counts are the past."""
+
+    site: str
+    state: str
+    stale: bool
+    told: Moment | None
+    states: dict[str, int]
+    points: int | None
+    points_assessable: int | None
+    gateways: int | None
+    gateways_online: int | None
+    newest_data: Moment | None
+    release_version: int | None
+    fleet_version: int | None
+    releases_behind: int | None
+    dashboard: str | None
+
+
 class PointAnswer(_Answer):
     """One measurement point."""
 

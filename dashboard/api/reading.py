@@ -11,14 +11,16 @@ from dashboard.access import Visitor
 from dashboard.api import answers as say
 from dashboard.api.callers import Callers
 from dashboard.api.problems import refusal
-from dashboard.condition import Condition
-from dashboard.pages.live import judge_plant, read_live_plant
+from dashboard.condition import Condition, judge
+from dashboard.pages.live import judge_plant, read_live_plant, staleness
 from dashboard.queries.machine import EvidenceEntry, read_evidence
 from dashboard.queries.pages import CursorRefused, Key, Piece, read_piece
 from dashboard.queries.people import AuditFilter, read_audit
-from dashboard.queries.plant import read_diagnosis, read_gateways, read_points
+from dashboard.queries.plant import read_diagnosis, read_gateways, read_machine, read_points
 from dashboard.queries.records import MachineRecord
+from dashboard.queries.sites import read_enterprise
 from dashboard.runtime import Dashboard
+from dashboard.site_condition import SiteCondition, in_order, judge_site
 from schemas.site_tables import alarm, case_event, evidence, health, learning_round, ledger, machine_case, release
 from schemas.site_tables import request as request_table
 
@@ -40,6 +42,8 @@ def reading_routes(board: Dashboard, callers: Callers, caller: Callable[..., Vis
     _add_cases(router, board)
     _add_learning(router, board)
     _add_book(router, board, callers, caller)
+    if board.settings.role == "enterprise":
+        _add_sites(router, board)
     return router
 
 
@@ -71,12 +75,12 @@ def _add_plant(router: APIRouter, board: Dashboard, caller: Callable[..., Visito
     @router.get("/machines/{machine}", tags=["plant"])
     def machine(machine: MachineName) -> say.MachineDetail:
         """One machine with its nameplate."""
-        found = read_live_plant(board)
-        for one in judge_plant(board, found):
-            if one.machine == machine:
-                record = next(record for record in found.machines if record.machine == machine)
-                return say.MachineDetail(**_machine(record, one).model_dump(), nameplate=record.nameplate)
-        raise refusal(404, f"there is no machine {machine}")
+        with board.reader.read() as connection:
+            record = read_machine(connection, machine)
+        if record is None:
+            raise refusal(404, f"there is no machine {machine}")
+        found = judge(record, None, staleness(board), board.now_us())
+        return say.MachineDetail(**_machine(record, found).model_dump(), nameplate=record.nameplate)
 
     @router.get("/gateways", tags=["fleet"])
     def gateways() -> list[say.GatewayAnswer]:
@@ -97,7 +101,7 @@ def _add_points(router: APIRouter, board: Dashboard) -> None:
     def points(machine: MachineQuery = None) -> list[say.PointAnswer]:
         """All measurement points."""
         with board.reader.read() as connection:
-            found = read_points(connection, read_gateways(connection), machine_name=machine)
+            found = read_points(connection, machines=None if machine is None else [machine])
         return [
             say.PointAnswer(
                 point=one.point, machine=one.machine, gateway=one.gateway, learning=one.learning,
@@ -236,6 +240,16 @@ def _add_learning(router: APIRouter, board: Dashboard) -> None:
         return say.Page(items=items, next=piece.next)
 
 
+def _add_sites(router: APIRouter, board: Dashboard) -> None:
+    @router.get("/sites", tags=["sites"])
+    def sites() -> list[say.SiteAnswer]:
+        """All sites of an enterprise, worst first."""
+        with board.reader.read() as connection:
+            found = read_enterprise(connection)
+        judged = (judge_site(one, now_us=board.now_us(), release_version=found.release_version) for one in found.sites)
+        return [_site(one, board.settings.site_addresses.get(one.record.site)) for one in in_order(judged)]
+
+
 def _add_book(router: APIRouter, board: Dashboard, callers: Callers, caller: Callable[..., Visitor]) -> None:
     @router.get("/audit", tags=["people"], dependencies=[Depends(callers.needs(caller, "admin"))])
     def audit_log(
@@ -301,6 +315,22 @@ def _machine(record: MachineRecord, condition: Condition) -> say.MachineAnswer:
         machine=record.machine, title=record.title, criticality=record.criticality, state=condition.level.name,
         stale=condition.stale, reason=condition.reason, points=[one.point for one in record.points],
         case_id=None if record.case is None else record.case.case_id, first_seen=say.moment(record.first_seen_us),
+    )  # fmt: skip
+
+
+def _site(found: SiteCondition, address: str | None) -> say.SiteAnswer:
+    record, said = found.record, found.record.summary
+    return say.SiteAnswer(
+        site=record.site, state=found.level.name, stale=found.stale, told=say.maybe(record.received_at_us),
+        states={} if said is None else {str(name): count for name, count in said.states.items()},
+        points=None if said is None else said.points,
+        points_assessable=None if said is None else said.points_assessable,
+        gateways=None if said is None else said.gateways,
+        gateways_online=None if said is None else said.gateways_online,
+        newest_data=None if said is None else say.maybe(said.newest_data_us),
+        release_version=None if said is None else said.release_version,
+        fleet_version=record.fleet_version if said is None else said.fleet_version, releases_behind=found.behind,
+        dashboard=address,
     )  # fmt: skip
 
 

@@ -167,6 +167,8 @@ class Chart {
     this.remember();
   }
 
+  inVelocity() { return this.unit === 1 && this.data.units.length > 1; }
+
   unitName() { return this.data.units[this.unit] ?? this.data.y_unit; }
 
   heightLabel() {
@@ -182,8 +184,8 @@ class Chart {
     if (this.made?.wanted === wanted) return this.made.lines;
     const d = this.data;
     let lines = this.lines;
-    if (this.unitName() === "mm/s RMS" && d.units.length > 1) {
-      lines = lines.map((line) => ({ ...line, y: velocityOf(line.y, d.start, d.step, d.velocity_from_hz) }));
+    if (this.inVelocity()) {
+      lines = lines.map((line) => ({ ...line, y: velocityOf(line.y, d) }));
     }
     if (this.difference && this.other()) {
       const main = lines.find((line) => line.role === "main");

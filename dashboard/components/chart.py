@@ -16,6 +16,9 @@ from numpy.typing import NDArray
 from dashboard.components.assets import asset
 from dashboard.components.chart_texts import chart_texts
 from dashboard.languages import tr
+from dashboard.units import Shown
+from dashboard.units import shown as as_read
+from vibration.units import G_MM_S2
 
 Role = Literal["main", "baseline", "other", "limit", "row"]
 VELOCITY = "mm/s RMS"
@@ -41,13 +44,13 @@ class Line:
     name: str = ""
     name_long: str = ""
 
-    def data(self) -> dict[str, Any]:
-        """What the canvas reads."""
+    def data(self, factor: float) -> dict[str, Any]:
+        """What the canvas reads; values are multiplied, into the unit that is shown."""
         return {
             "role": self.role,
             "name": self.name,
             "name_long": self.name_long,
-            "values": _packed(self.values, "<f4"),
+            "values": _packed(self.values * factor, "<f4"),
             "times": None if self.times_ms is None else _packed(self.times_ms, "<f8"),
             "dots": self.times_ms is not None and self.role == "main",
         }
@@ -92,6 +95,15 @@ class Mark:
 
 
 @dataclass(frozen=True, slots=True)
+class Period:
+    """A time that something took, in a trend; `until_ms` None means up to now."""
+
+    label: str
+    from_ms: float
+    until_ms: float | None
+
+
+@dataclass(frozen=True, slots=True)
 class Peak:
     """A line of the full resolution that stands above the floor around it."""
 
@@ -131,8 +143,9 @@ class Spectrum:
 
     Attributes:
         lines: The main one, and what it is compared with.
-        unit: Of the values; with `in_velocity` they can be shown in mm/s RMS too.
-        velocity_from_hz: Below it no velocity is given: 10 Hz, 2 Hz for slow machines (ISO 20816-1).
+        unit: Of the values; with `in_velocity` they can be shown as velocity too.
+        velocity_from_hz: Below it no velocity is given: 10 Hz, 2 Hz for slow machines (ISO 20816-3).
+        largest_of: Of so many lines that were measured the largest is here; the list of peaks says so.
         marked_hz: A band to point at.
     """
 
@@ -148,6 +161,7 @@ class Spectrum:
     velocity_from_hz: float = 10.0
     peaks: Sequence[Peak] = ()
     peaks_open: bool = False
+    largest_of: int = 1
     contributions: Sequence[Share] = ()
     marked_hz: tuple[float, float] | None = None
     height: int = 300
@@ -156,16 +170,19 @@ class Spectrum:
 
 def spectrum_data(*, view_key: str, title: str, shown: Spectrum, with_hint: bool = False) -> dict[str, Any]:
     """Describe a spectrum; it opens up to `first_view_hz` if given, and a zoom is kept under `view_key`."""
+    read, velocity = as_read(shown.unit), as_read(VELOCITY)
     return _data(
         kind="spectrum",
         view_key=view_key,
         title=title,
-        y_label=tr("{label} in {unit}", label=shown.label, unit=shown.unit),
+        y_label=tr("{label} in {unit}", label=shown.label, unit=read.unit),
         y_name=shown.label,
-        y_unit=shown.unit,
-        units=[shown.unit, VELOCITY] if shown.in_velocity else [shown.unit],
-        peaks=[{"hz": p.hz, "value": p.value, "prominence_db": p.prominence_db} for p in shown.peaks],
+        y_unit=read.unit,
+        units=[read.unit, velocity.unit] if shown.in_velocity else [read.unit],
+        velocity_scale=G_MM_S2 * velocity.factor / read.factor,
+        peaks=[{"hz": p.hz, "value": p.value * read.factor, "prominence_db": p.prominence_db} for p in shown.peaks],
         peaks_open=shown.peaks_open,
+        largest_of=shown.largest_of,
         contributions=[
             {"label": c.label, "low": c.low_hz, "high": c.high_hz, "share": c.share} for c in shown.contributions
         ],
@@ -174,23 +191,24 @@ def spectrum_data(*, view_key: str, title: str, shown: Spectrum, with_hint: bool
         hint=tr("Point, tap or use the arrow keys to read values; drag to zoom, double-click for all.")
         if with_hint
         else "",
-        **_over_frequency(shown),
+        **_over_frequency(shown, read),
         **_tools(shown.tools),
     )
 
 
 def waterfall_data(*, view_key: str, title: str, shown: Spectrum) -> dict[str, Any]:
     """Describe spectra of many captures, one below the other, the newest on top."""
+    read = as_read(shown.unit)
     return _data(
         kind="waterfall",
         view_key=view_key,
         title=title,
         y_label=tr("capture, newest on top; the stronger the ink, the higher"),
         y_name=shown.label,
-        y_unit=shown.unit,
+        y_unit=read.unit,
         from_zero=True,
         height=max(160, 70 + 22 * len(shown.lines)),
-        **_over_frequency(shown),
+        **_over_frequency(shown, read),
         **_tools(shown.tools),
     )
 
@@ -199,14 +217,16 @@ def waveform_data(
     *, view_key: str, title: str, line: Line, step_s: float, unit: str, shaft_hz: float | None, tools: Tools | None
 ) -> dict[str, Any]:
     """Describe the samples of one capture."""
+    read = as_read(unit)
     return _data(
         kind="waveform",
         view_key=view_key,
         title=title,
         lines=[line],
-        y_label=tr("{label} in {unit}", label=tr("acceleration"), unit=unit),
-        y_name=tr("acceleration"),
-        y_unit=unit,
+        factor=read.factor,
+        y_label=tr("{label} in {unit}", label=tr("instantaneous acceleration"), unit=read.unit),
+        y_name=tr("instantaneous acceleration"),
+        y_unit=read.unit,
         x_label=tr("time in s"),
         step=step_s,
         count=line.values.size,
@@ -230,26 +250,33 @@ def trend_data(
     bands: Sequence[Band] = (),
     limits: Sequence[Limit] = (),
     marks: Sequence[Mark] = (),
+    periods: Sequence[Period] = (),
     from_zero: bool = True,
     with_hint: bool = False,
     group: str = "",
     tools: Tools | None = None,
 ) -> dict[str, Any]:
     """Describe a trend over the viewer's local time; charts of one `group` are zoomed together."""
+    read = as_read(unit)
     return _data(
         kind="trend",
         view_key=view_key,
         title=title,
         lines=lines,
-        y_label=tr("{label} in {unit}", label=label, unit=unit) if unit else label,
+        factor=read.factor,
+        y_label=tr("{label} in {unit}", label=label, unit=read.unit) if unit else label,
         y_name=label,
-        y_unit=unit,
+        y_unit=read.unit,
         x_label=tr("time in {zone}", zone=zone) if zone else tr("local time"),
         range=list(range_ms),
         gaps=[list(gap) for gap in gaps_ms],
-        bands=[{"label": b.label, "low": b.low, "high": b.high} for b in bands],
-        limits=[{"label": x.label, "value": x.value, "keep": x.keep} for x in limits],
+        bands=[
+            {"label": b.label, "low": b.low * read.factor, "high": None if b.high is None else b.high * read.factor}
+            for b in bands
+        ],
+        limits=[{"label": x.label, "value": x.value * read.factor, "keep": x.keep} for x in limits],
         marks=[{"label": m.label, "at": m.at_ms} for m in marks],
+        periods=[{"label": p.label, "from": p.from_ms, "until": p.until_ms} for p in periods],
         from_zero=from_zero,
         height=210,
         group=group,
@@ -265,9 +292,10 @@ def show_chart(data: dict[str, Any]) -> None:
     _canvas(key=f"chart:{data['view_key']}", data=data)
 
 
-def _over_frequency(shown: Spectrum) -> dict[str, Any]:
+def _over_frequency(shown: Spectrum, read: Shown) -> dict[str, Any]:
     return {
         "lines": shown.lines,
+        "factor": read.factor,
         "x_label": tr("frequency in Hz"),
         "start": shown.start_hz,
         "step": shown.step_hz,
@@ -295,10 +323,12 @@ def _data(**given: Any) -> dict[str, Any]:
     plain: dict[str, Any] = {
         "cursors": [], "bands": [], "limits": [], "marks": [], "gaps": [], "shaft_hz": None, "start": 0.0,
         "step": 1.0, "count": 0, "range": [0.0, 1.0], "first_view": None, "units": [], "peaks": [],
-        "peaks_open": False, "contributions": [], "marked_band": None, "look": None, "group": "", "link_name": "",
-        "file_name": "", "tools": False, "hint": "", "velocity_from_hz": 10.0, "texts": chart_texts(),
+        "peaks_open": False, "largest_of": 1, "periods": [], "contributions": [], "marked_band": None, "look": None,
+        "group": "", "link_name": "", "file_name": "", "tools": False, "hint": "", "velocity_from_hz": 10.0,
+        "velocity_scale": G_MM_S2, "texts": chart_texts(),
     }  # fmt: skip
-    given["lines"] = [line.data() for line in given["lines"]]
+    factor = given.pop("factor")
+    given["lines"] = [line.data(factor) for line in given["lines"]]
     return plain | given
 
 

@@ -6,6 +6,8 @@ const MODES = {
 };
 const MOST_HARMONICS = 10, SIDEBAND_PAIRS = 5, TOLD_HARMONICS = 5;
 
+const named = ({ cursor, k, off }) => `${k > 1 ? `${k}× ` : ""}${cursor.label} ${percent(off)}`;
+
 class Cursors {
   constructor(chart) {
     this.chart = chart;
@@ -225,15 +227,27 @@ class Cursors {
   }
 
   // Which shown family a line belongs to, and how far it lies off: ` · 2× BPFO -1.1 %`.
-  match(hz, all = false) {
-    const parts = [];
-    for (const cursor of this.chart.data.cursors) {
-      if (!all && this.chart.off.has(cursor.label)) continue;
-      const k = Math.round(hz / cursor.hz);
-      const off = k >= 1 && k <= cursor.harmonics ? hz / (k * cursor.hz) - 1 : 1;
-      const near = Math.max(cursor.tolerance, this.chart.data.step / (k * cursor.hz));
-      if (Math.abs(off) <= near) parts.push(`${k > 1 ? `${k}× ` : ""}${cursor.label} ${percent(off)}`);
-    }
+  match(hz) {
+    const parts = this.families(hz).filter((one) => one.shown && one.k <= one.cursor.harmonics).map(named);
     return parts.length ? ` · ${parts.join(" · ")}` : "";
+  }
+
+  // The one family a peak belongs to most likely: that which is shown, up to high harmonics, before the nearest other.
+  likeliest(hz) {
+    const found = this.families(hz).filter((one) => one.k <= (one.shown ? MOST_HARMONICS : one.cursor.harmonics));
+    found.sort((one, other) => other.shown - one.shown || Math.abs(one.off) - Math.abs(other.off));
+    return found.length ? named(found[0]) : "";
+  }
+
+  families(hz) {
+    const found = [];
+    for (const cursor of this.chart.data.cursors) {
+      const k = Math.round(hz / cursor.hz);
+      if (k < 1) continue;
+      const off = hz / (k * cursor.hz) - 1;
+      const near = Math.max(cursor.tolerance, this.chart.data.step / (k * cursor.hz));
+      if (Math.abs(off) <= near) found.push({ cursor, k, off, shown: !this.chart.off.has(cursor.label) });
+    }
+    return found;
   }
 }

@@ -3,7 +3,6 @@
 const MINUTE = 60e3, HOUR = 60 * MINUTE, DAY = 24 * HOUR;
 const TIME_STEPS = [1e3, 5e3, 15e3, 30e3, MINUTE, 5 * MINUTE, 15 * MINUTE, 30 * MINUTE, HOUR, 3 * HOUR, 6 * HOUR,
   12 * HOUR, DAY, 2 * DAY, 3 * DAY, 7 * DAY, 14 * DAY, 30 * DAY, 91 * DAY, 365 * DAY];
-const G_MM_S2 = 9806.65;
 
 function decode(text, Kind) {
   const raw = atob(text);
@@ -50,13 +49,14 @@ function filled(text, values) { return text.replace(/\{(\w+)\}/g, (whole, name) 
 
 function percent(share) { return `${share >= 0 ? "+" : ""}${(100 * share).toFixed(1)} %`; }
 
-// A line of an acceleration spectrum in mm/s RMS: peak in g over 2 pi f, over the root of 2. Not given below low_hz,
-// where the integration would show a ski slope.
-function velocityOf(values, start, step, low_hz) {
+// A line of an acceleration spectrum as velocity, RMS: its peak over 2 pi f, over the root of 2, times what turns the
+// one unit into the other. Not given below velocity_from_hz, where the integration would show a ski slope.
+function velocityAt(value, hz, data) {
+  return hz < data.velocity_from_hz || hz <= 0 ? NaN : (value * data.velocity_scale) / (2 * Math.PI * hz * Math.SQRT2);
+}
+
+function velocityOf(values, data) {
   const made = new Float32Array(values.length);
-  for (let i = 0; i < values.length; i++) {
-    const hz = start + i * step;
-    made[i] = hz < low_hz || hz <= 0 ? NaN : (values[i] * G_MM_S2) / (2 * Math.PI * hz * Math.SQRT2);
-  }
+  for (let i = 0; i < values.length; i++) made[i] = velocityAt(values[i], data.start + i * data.step, data);
   return made;
 }

@@ -43,6 +43,7 @@ const painting = {
     g.beginPath();
     g.rect(MARGIN.left, MARGIN.top, width - MARGIN.left - MARGIN.right, height - MARGIN.top - MARGIN.bottom);
     g.clip();
+    this.drawPeriods(g, ink);
     this.drawGaps(g, ink);
     this.drawRange(g, ink);
     if (this.data.kind === "waterfall") this.drawWaterfall(g, ink);
@@ -205,6 +206,26 @@ const painting = {
     }
   },
 
+  // What took its time, such as learning what healthy is: a shaded span with its name at half its height, where least is written.
+  drawPeriods(g, ink) {
+    const [left, right] = [MARGIN.left, this.width - MARGIN.right];
+    const [top, bottom] = [MARGIN.top, this.height - MARGIN.bottom];
+    for (const period of this.data.periods) {
+      const a = Math.max(left, this.toPx(period.from));
+      const b = Math.min(right, period.until === null ? right : this.toPx(period.until));
+      if (b <= a) continue;
+      g.fillStyle = ink.gray;
+      g.globalAlpha = 0.12;
+      g.fillRect(a, top, Math.max(2, b - a), bottom - top);
+      g.globalAlpha = 1;
+      g.fillStyle = ink.text;
+      g.textAlign = "left";
+      g.textBaseline = "middle";
+      const wide = g.measureText(period.label).width;
+      g.fillText(period.label, Math.max(left + 3, Math.min(a + 3, right - wide - 3)), (top + bottom) / 2);
+    }
+  },
+
   // The range of the axis that something refers to: the demodulated band, or the band a contribution comes from.
   drawRange(g, ink) {
     const marked = this.pointedAt ?? this.data.marked_band;
@@ -298,6 +319,7 @@ const painting = {
 
   drawLimits(g, ink) {
     const right = this.width - MARGIN.right;
+    const places = [["left", -1], ["right", -1], ["left", 14], ["right", 14]], taken = []; // above its line or below, where there is room
     for (const limit of this.data.limits) {
       const y = this.toY(limit.value);
       if (y < MARGIN.top - 1 || y > this.height - MARGIN.bottom) continue;
@@ -308,10 +330,14 @@ const painting = {
       g.lineTo(right, y);
       g.stroke();
       g.setLineDash([]);
+      const place = places.find(([side, at]) => !taken.some(([other, near]) => other === side && Math.abs(near - (y + at)) < 13));
+      if (!place) continue;
+      const [side, at] = place;
+      taken.push([side, y + at]);
       g.fillStyle = ink.text;
-      g.textAlign = "left";
+      g.textAlign = side;
       g.textBaseline = "bottom";
-      g.fillText(limit.label, MARGIN.left + 5, y - 1);
+      g.fillText(limit.label, side === "left" ? MARGIN.left + 5 : right - 18, y + at);
     }
     const rows = [-Infinity, 8 + g.measureText(this.heightLabel()).width]; // the second row begins behind the label
     for (const mark of [...this.data.marks].sort((a, b) => a.at - b.at)) {

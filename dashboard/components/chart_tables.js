@@ -1,4 +1,4 @@
-// This file knows what stands below a chart: families to switch, the peaks of the full resolution, and what the score
+// This file knows what stands below a chart: families to switch, the highest peaks, and what the score
 // comes from; each leads to its place in the chart.
 
 function cell(tag, text, className = "") {
@@ -40,17 +40,17 @@ function peakTable(chart) {
     const row = document.createElement("tr"), place = document.createElement("td");
     const go = chart.button(show(peak.hz, 5), filled(chart.said("peak_help"), { hz: show(peak.hz, 5) }), () => chart.lookAt(peak.hz));
     place.append(go);
-    const value = unit === "mm/s RMS" ? (peak.value * G_MM_S2) / (2 * Math.PI * peak.hz * Math.SQRT2) : peak.value;
-    const below = unit === "mm/s RMS" && peak.hz < chart.data.velocity_from_hz;
-    row.append(place, ...(shaft ? [cell("td", show(peak.hz / shaft, 4))] : []), cell("td", below ? "–" : show(value)), cell("td", `${peak.prominence_db.toFixed(0)} dB`), cell("td", chart.cursor.match(peak.hz, true).replace(/^ · /, ""), "words"));
+    const value = chart.inVelocity() ? velocityAt(peak.value, peak.hz, chart.data) : peak.value;
+    row.append(place, ...(shaft ? [cell("td", show(peak.hz / shaft, 4))] : []), cell("td", Number.isNaN(value) ? "–" : show(value)), cell("td", `${peak.prominence_db.toFixed(0)} dB`), cell("td", chart.cursor.likeliest(peak.hz), "words"));
     body.append(row);
   }
   const headed = document.createElement("thead");
   headed.append(head);
   table.append(headed, body);
+  const thinned = chart.data.largest_of > 1;
   const frame = document.createElement("details");
   frame.open = chart.data.peaks_open;
-  frame.append(cell("summary", filled(chart.said("peaks"), { count: chart.data.peaks.length })), table);
+  frame.append(cell("summary", filled(chart.said(thinned ? "peaks_thinned" : "peaks"), { count: chart.data.peaks.length, every: chart.data.largest_of })), table);
   return [frame];
 }
 

@@ -1,45 +1,8 @@
-// This file knows how the list of machines is drawn: worst first, each row a link by the machine's name. The order
-// stands until somebody sorts anew, or, kept sorted, while somebody points at the list: no row moves under a finger.
+// This file knows how the list of machines is drawn: worst first, each row a link by the machine's name, and beside it
+// what can be done at once: open its case, shelve it, take its report; by name too, never by place. The order stands
+// until somebody sorts anew, or, kept sorted, while somebody points at the list: no row moves under a finger.
 
 const KEEP = "undertone:keep-sorted";
-
-const SVG = "http://www.w3.org/2000/svg";
-const SHAPES = {
-  square: "M3 3H17V17H3Z", triangle: "M10 2L18.5 17.5H1.5Z", circle: "M10 2A8 8 0 1 1 9.99 2Z",
-  diamond: "M10 1L19 10L10 19L1 10Z", hatched: "M3 3H17V17H3Z", ring: "M10 3A7 7 0 1 1 9.99 3Z",
-  pause: "M5 4H8V16H5ZM12 4H15V16H12Z", dot: "M10 8A2 2 0 1 1 9.99 8Z",
-};
-
-function make(tag, className, text) {
-  const made = document.createElement(tag);
-  if (className) made.className = className;
-  if (text !== undefined && text !== null) made.textContent = text;
-  return made;
-}
-
-function draw(tag, attributes) {
-  const made = document.createElementNS(SVG, tag);
-  for (const [name, value] of Object.entries(attributes)) made.setAttribute(name, value);
-  return made;
-}
-
-function glyph(row) {
-  const picture = draw("svg", { width: 22, height: 22, viewBox: "0 0 20 20", "aria-hidden": "true" });
-  const colour = row.colour === "gray" ? "var(--st-gray-color)" : `var(--st-${row.colour}-color)`;
-  const hollow = row.shape === "ring" || row.shape === "hatched";
-  picture.append(draw("path", { d: SHAPES[row.shape], fill: hollow ? "none" : colour, stroke: colour, "stroke-width": 1.5 }));
-  if (row.shape === "hatched") picture.append(draw("path", { d: "M3 9L9 3M3 15L15 3M6 17L17 6M12 17L17 12", stroke: colour, "stroke-width": 1 }));
-  if (row.letter && row.shape !== "pause") {
-    const low = row.shape === "triangle" ? 15.5 : 14;
-    const letter = draw("text", {
-      x: 10, y: low, "text-anchor": "middle", "font-size": row.shape === "triangle" ? 10 : 11, "font-weight": 700,
-      fill: hollow ? "var(--st-text-color)" : "var(--st-background-color)",
-    });
-    letter.textContent = row.letter;
-    picture.append(letter);
-  }
-  return picture;
-}
 
 function spark(row, texts) {
   if (row.trend.length < 2) return null;
@@ -54,7 +17,7 @@ function spark(row, texts) {
   return picture;
 }
 
-function fill(link, row, texts) {
+function fillLink(link, row, texts) {
   link.className = `row${row.stale ? " stale" : ""}${row.colour === "gray" ? " quiet" : ""}`;
   link.href = row.href;
   link.dataset.machine = row.machine;
@@ -73,6 +36,29 @@ function fill(link, row, texts) {
   const zone = make("div", `zone ${row.zone ?? ""}`, row.zone ?? "");
   zone.dataset.said = row.zone ? texts.zone : "";
   link.replaceChildren(state, name, why, zone, trend, make("div", "life", row.life), age);
+}
+
+function fill(item, row, texts, act) {
+  item.dataset.row = row.machine;
+  if (!item.firstChild) item.append(document.createElement("a"), make("div", "acts"));
+  const [link, acts] = item.children;
+  fillLink(link, row, texts);
+  const offered = JSON.stringify([row.case, row.acts]);
+  if (acts.dataset.offered === offered) return; // who is about to press a button keeps it
+  acts.dataset.offered = offered;
+  acts.replaceChildren();
+  if (row.case) {
+    const open = make("a", "act", row.case.text);
+    open.href = row.case.href;
+    acts.append(open);
+  }
+  for (const [action, text] of row.acts) {
+    const button = make("button", "act", text);
+    button.type = "button";
+    button.setAttribute("aria-label", `${text}: ${row.title}`);
+    button.addEventListener("click", () => act(action, row.machine));
+    acts.append(button);
+  }
 }
 
 class MachineList {
@@ -99,7 +85,7 @@ class MachineList {
     this.rows = make("div", "rows");
     this.frame.append(this.bar, this.head, this.rows);
     root.append(this.frame);
-    this.links = new Map();
+    this.items = new Map();
     this.wanted = [];
     this.rows.addEventListener("pointerleave", () => this.order());
     this.rows.addEventListener("focusout", () => setTimeout(() => this.order(), 0));
@@ -107,24 +93,25 @@ class MachineList {
 
   get held() { return this.rows.matches(":hover") || this.rows.contains(this.root.activeElement ?? null); }
 
-  take(data) {
+  take(data, act) {
     const { texts } = data;
+    this.act = act;
     this.texts = texts;
     this.wanted = data.rows.map((row) => row.machine);
     this.head.replaceChildren(...["state", "name", "why", "zone", "trend", "life", "age"].map((area) => make("div", area, texts[`head_${area}`])));
     this.sort.textContent = texts.sort;
     this.keep.textContent = texts.keep;
     const known = new Set(this.wanted);
-    for (const [machine, link] of this.links) if (!known.has(machine)) { link.remove(); this.links.delete(machine); }
+    for (const [machine, item] of this.items) if (!known.has(machine)) { item.remove(); this.items.delete(machine); }
     for (const row of data.rows) {
-      let link = this.links.get(row.machine);
+      let item = this.items.get(row.machine);
       const said = JSON.stringify(row);
-      if (!link) {
-        link = document.createElement("a");
-        this.links.set(row.machine, link);
-        this.rows.append(link);
+      if (!item) {
+        item = make("div", "item");
+        this.items.set(row.machine, item);
+        this.rows.append(item);
       }
-      if (link.said !== said) { link.said = said; fill(link, row, texts); }
+      if (item.said !== said) { item.said = said; fill(item, row, texts, (...what) => this.act(...what)); }
     }
     if (this.shown !== data.view) this.place();
     this.shown = data.view;
@@ -132,7 +119,7 @@ class MachineList {
   }
 
   order() {
-    const now = [...this.rows.children].map((link) => link.dataset.machine);
+    const now = [...this.rows.children].map((item) => item.dataset.row);
     const same = now.length === this.wanted.length && now.every((machine, i) => machine === this.wanted[i]);
     if (!same && this.kept && !this.held) { this.place(); return; }
     this.keep.setAttribute("aria-pressed", String(this.kept));
@@ -141,14 +128,14 @@ class MachineList {
   }
 
   place() {
-    this.rows.append(...this.wanted.map((machine) => this.links.get(machine)));
+    this.rows.append(...this.wanted.map((machine) => this.items.get(machine)));
     this.order();
   }
 }
 
-export default function render({ parentElement, data }) {
+export default function render({ parentElement, data, setTriggerValue }) {
   let list = parentElement.undertoneList;
   if (!list) list = parentElement.undertoneList = new MachineList(parentElement);
-  list.take(data);
+  list.take(data, (action, machine) => setTriggerValue("act", { action, machine }));
   return () => { list.frame.remove(); delete parentElement.undertoneList; };
 }

@@ -6,6 +6,7 @@ fifty). A link that loads the page cannot meet that, opens in a new tab, and can
 """
 
 from html import escape
+from typing import Literal
 from urllib.parse import quote
 
 import streamlit as st
@@ -14,6 +15,8 @@ from dashboard.languages import tr
 
 PLANT, MACHINE, POINT, ALARMS = "plant", "machine", "point", "alarms"
 LEARNING, FLEET, SETTINGS, PEOPLE, AUDIT = "learning", "fleet", "settings", "people", "audit"
+SITES = "sites"
+STARTS = frozenset({PLANT, SITES})
 _STYLE = """<style>
 .ut-nav { display: flex; gap: 0.3rem; flex-wrap: wrap; }
 .ut-nav a { color: inherit; text-decoration: none; padding: 0.35rem 0.6rem; border-radius: 6px; }
@@ -38,19 +41,26 @@ def case_address(case_id: int) -> str:
     return f"alarms?case={case_id}"
 
 
-def page_titles() -> dict[str, str]:
-    """The title of every page by its address, in the order of the navigation."""
+def area_address(area: str) -> str:
+    """Where the machines of one line are listed, relative to every page."""
+    return f"./?area={quote(area, safe='')}"
+
+
+def page_titles(role: Literal["site", "enterprise"] = "site") -> dict[str, str]:
+    """The title of every page by its address, in the order of the navigation; the first is the one to start from."""
+    if role == "enterprise":
+        return {SITES: tr("Sites"), LEARNING: tr("Learning"), PEOPLE: tr("People"), AUDIT: tr("Audit log")}
     return {
         PLANT: tr("Plant"), MACHINE: tr("Machine"), POINT: tr("Point"), ALARMS: tr("Alarms"), LEARNING: tr("Learning"),
         FLEET: tr("Fleet"), SETTINGS: tr("Settings"), PEOPLE: tr("People"), AUDIT: tr("Audit log"),
     }  # fmt: skip
 
 
-def show_links(here: str) -> None:
+def show_links(here: str, role: Literal["site", "enterprise"] = "site") -> None:
     """Show the links to all pages; the audit log is found from the people."""
     links = "".join(
-        f'<a href="{"./" if page == PLANT else page}"{" aria-current=page" if page == here else ""}>{escape(title)}</a>'
-        for page, title in page_titles().items()
+        f'<a href="{"./" if page in STARTS else page}"{" aria-current=page" if page == here else ""}>{escape(said)}</a>'
+        for page, said in page_titles(role).items()
         if page != AUDIT
     )
     st.html(f'{_STYLE}<nav class="ut-nav" aria-label="{escape(tr("Pages"))}">{links}</nav>')

@@ -5,14 +5,14 @@ from typing import Literal
 
 import streamlit as st
 
-from dashboard import runtime, words
+from dashboard import runtime, sentences, words
 from dashboard.condition import LEVELS, Level
 from dashboard.errors import DatabaseUnavailable
 from dashboard.languages import tr
 from dashboard.pages.addresses import case_address, machine_address
 from dashboard.pages.asking import ask, explain_may_not, may, show_asked
 from dashboard.pages.case_desk import MAX_NOTE, SHELF_HOURS, asked_words, standing_words
-from dashboard.pages.live import judge_plant, read_live_plant
+from dashboard.pages.live import read_summary
 from dashboard.queries.cases import SHOWN, CaseEntry, Tab, count_changed, read_entries
 from dashboard.runtime import Dashboard
 
@@ -130,6 +130,8 @@ def _show_row(entry: CaseEntry, now_us: int, *, choosing: bool) -> None:
                     key=_pick_key(entry.case_id), label_visibility="collapsed", width=28,
                 )  # fmt: skip
             st.markdown(level_of(entry).text, width="content")
+            if entry.shelved_until_us is not None and entry.shelved_until_us > now_us:
+                st.markdown(LEVELS["shelved"].text, width="content")
             area = f" · {words.plain(entry.area)}" if entry.area else ""
             st.markdown(
                 f"[**{words.plain(entry.title)}**]({machine_address(entry.machine)}) "
@@ -137,7 +139,7 @@ def _show_row(entry: CaseEntry, now_us: int, *, choosing: bool) -> None:
                 f"[{tr('Case {number}', number=entry.case_id)}]({case_address(entry.case_id)})",
                 width="content",
             )
-        st.markdown(words.plain(entry.reason))
+        st.markdown(words.plain(sentences.said(entry.reason)))
         st.caption(standing_words(entry, now_us, st.context.timezone))
 
 
@@ -235,9 +237,8 @@ def _explain_nothing(board: Dashboard, tab: Tab, find: str) -> None:
     elif tab == "history":
         st.markdown(tr("No case is over yet."))
     else:
-        conditions = judge_plant(board, read_live_plant(board))
-        points = sum(condition.points for condition in conditions)
-        assessable = sum(condition.points_assessable for condition in conditions)
+        totals = read_summary(board).totals
+        points, assessable = totals.points, totals.assessable
         st.markdown(tr("**No open cases.**"))
         if not points:
             st.markdown(tr("But nothing is being watched: no measurement point has reported yet."))

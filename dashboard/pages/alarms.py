@@ -5,7 +5,8 @@ A list stands still while a person works on it; it says when there is something 
 
 import streamlit as st
 
-from dashboard import runtime, words
+from dashboard import runtime, sentences, words
+from dashboard.condition import LEVELS
 from dashboard.errors import DatabaseUnavailable
 from dashboard.languages import tr
 from dashboard.pages.addresses import machine_address
@@ -78,8 +79,10 @@ def _show_one(board: Dashboard, number: str) -> None:
     st.header(words.plain(entry.title))
     with st.container(horizontal=True, vertical_alignment="center", gap="medium"):
         st.markdown(level_of(entry).text, width="content")
+        if entry.shelved_until_us is not None and entry.shelved_until_us > board.now_us():
+            st.markdown(LEVELS["shelved"].text, width="content")
         st.markdown(f"[{tr('The machine, its evidence and its spectra')}]({machine_address(entry.machine)})",
                     width="content")  # fmt: skip
-    st.markdown(words.plain(entry.reason))
+    st.markdown(words.plain(sentences.said(entry.reason)))
     others = [found for found in earlier if found.case_id != entry.case_id]
     show_case(board, entry.machine, entry, events, others, forget=forget_list)

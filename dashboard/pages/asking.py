@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import streamlit as st
 
-from dashboard import runtime, words
+from dashboard import runtime, sentences, words
 from dashboard.errors import DatabaseUnavailable, RequestNotWritten
 from dashboard.languages import tr
 from dashboard.pages.login import recognised_visitor
@@ -105,7 +105,7 @@ def answer_words(found: AskedEntry | None, what: str, now_us: int, zone: str | N
     """Say what became of one request."""
     if found is None:
         return tr("… {what}: sent to the site service", what=what)
-    answer = words.plain(found.answer)
+    answer = words.plain(sentences.said(found.answer))
     if found.state == "done":
         return tr(
             "✓ {what}: done at {at} ({answer})", what=what, at=words.moment(found.answered_at_us, zone), answer=answer

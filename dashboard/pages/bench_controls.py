@@ -1,4 +1,4 @@
-"""This file knows what a person chooses on the bench: what to compare with, which speed holds, what is demodulated.
+"""This file knows what a person chooses on the bench: comparison, axis, speed, bearing, demodulated band.
 
 The address keeps what was chosen, so that a link shows a colleague the same.
 """
@@ -7,11 +7,15 @@ from collections.abc import Sequence
 
 import streamlit as st
 
-from dashboard.analysis import Analysis
+from dashboard.analysis import Analysis, orders_named, orders_of
 from dashboard.languages import tr
 from dashboard.pages.spectra import entry_words
 from dashboard.queries.machine import EvidenceEntry
+from schemas.asset_table import BearingRow
 from schemas.messages import Evidence
+from schemas.nameplate import BearingPlate
+from vibration.bearing import FaultOrders
+from vibration.bearing_library import load_library
 
 BASELINE = "baseline"
 OWN_BAND = "own"
@@ -78,7 +82,7 @@ def band_choice(analysis: Analysis) -> tuple[float, float] | None:
             return tr("{span}, as the gateway chose it", span=span)
         return tr("{span} by kurtogram, spectral kurtosis {kurtosis}", span=span, kurtosis=f"{kurtosis[name]:.1f}")
 
-    key = f"bench_band:{analysis.evidence.point}:{analysis.evidence.capture_sequence}"
+    key = f"bench_band:{analysis.evidence.point}:{analysis.evidence.capture_sequence}:{analysis.axis}"
     chosen = st.selectbox(
         tr("Demodulated band"), [*options, OWN_BAND], index=len(options) if wanted else 0, format_func=said, key=key
     )
@@ -93,6 +97,48 @@ def band_choice(analysis: Analysis) -> tuple[float, float] | None:
     )
     keep_in_address("band", f"{band_hz[0]:.0f}-{band_hz[1]:.0f}")
     return band_hz[0], min(band_hz[1], 0.999 * half_hz)
+
+
+def asked_axis(text: str, *, own: int, axes: Sequence[int]) -> int:
+    """The axis that an address names, counted from 1 as people do; the gateway's own where it names none."""
+    named = next((axis for axis in axes if text == str(axis + 1)), None)
+    return own if named is None else named
+
+
+def axis_choice(analysis: Analysis) -> int:
+    """Let a person look at another axis whose samples are here; the gateway's where there is no choice."""
+    if len(analysis.axes) < 2:
+        return analysis.axis
+    wanted, own = st.query_params.get("axis", ""), analysis.evidence.axis
+    names = {axis: tr("axis {number}", number=axis + 1) for axis in analysis.axes}
+    names[own] = tr("{axis}, as the gateway chose it", axis=names[own])
+    options = list(analysis.axes)
+    chosen = st.selectbox(
+        tr("Axis of the sensor"), options, index=options.index(asked_axis(wanted, own=own, axes=options)),
+        format_func=lambda axis: names[axis], key=f"bench_axis:{analysis.evidence.capture_sequence}",
+    )  # fmt: skip
+    chosen = own if chosen is None else chosen
+    keep_in_address("axis", "" if chosen == own else str(chosen + 1))
+    return chosen
+
+
+def bearing_choice(plate: BearingPlate | None, own: Sequence[BearingRow]) -> tuple[FaultOrders | None, bool]:
+    """Let a person say which bearing it is: of the plant's own table, or of the library.
+
+    Returns:
+        Its fault orders, if they are known; and whether it was chosen here, instead of the gateway's.
+    """
+    names = {"": tr("As on the nameplate and at the gateway")}
+    names |= {row.name: tr("{name}, of the plant's own table", name=row.name) for row in own}
+    names |= {bearing.name: bearing.name for bearing in load_library()}
+    wanted, options = st.query_params.get("bearing", ""), list(names)
+    chosen = st.selectbox(
+        tr("Bearing"), options, index=options.index(wanted) if wanted in names else 0,
+        format_func=lambda name: names[name], key="bench_bearing",
+        help=tr("Whose lines are shown. The plant's own table is kept in the settings."),
+    )  # fmt: skip
+    keep_in_address("bearing", chosen or "")
+    return (orders_named(chosen, own), True) if chosen else (orders_of(plate, own), False)
 
 
 def keep_in_address(name: str, value: str) -> None:

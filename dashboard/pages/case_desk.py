@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 
 import streamlit as st
 
-from dashboard import runtime, words
+from dashboard import runtime, sentences, words
 from dashboard.errors import DatabaseUnavailable
 from dashboard.failure_codes import BEARING_CAUSES, CAUSES, MECHANISM, bearing_modes, codes_of
 from dashboard.languages import tr
@@ -258,11 +258,12 @@ def _history(events: Sequence[CaseEvent], earlier: Sequence[CaseRecord]) -> None
             for event in events:
                 who = "" if event.actor == "site" else f", **{words.plain(event.actor)}**"
                 st.markdown(
-                    f"{words.moment(event.at_us, zone)} · {event_words(event.kind)}{who}  \n{words.plain(event.text)}"
+                    f"{words.moment(event.at_us, zone)} · {event_words(event.kind)}{who}  \n"
+                    f"{words.plain(sentences.told(event.actor, event.text))}"
                 )
     if earlier:
         with st.expander(tr("Earlier cases ({count})", count=len(earlier))):
             for case in earlier:
                 opened = words.moment(case.opened_at_us, zone)
                 number = tr("Case {number}", number=case.case_id)
-                st.markdown(f"{opened} · {number}  \n{words.plain(case.title)}")
+                st.markdown(f"{opened} · {number}  \n{words.plain(sentences.said(case.title))}")

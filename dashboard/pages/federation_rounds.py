@@ -10,10 +10,10 @@ from dashboard.languages import tr
 from dashboard.learning_state import came_late, rejected, unanswered
 from dashboard.pages import drawings
 from dashboard.pages.links import link, plain, show_list
-from dashboard.queries.federation import Federation, RoundEntry, UpdateRecord
+from dashboard.queries.federation import Federation, RefusedMessage, RoundEntry, UpdateRecord
 from dashboard.runtime import Dashboard
 
-SCREEN_FACTOR = 10.0  # times the median norm: beyond it a site leaves an update out (aggregator/merge/validate.py)
+SCREEN_FACTOR = 10.0**0.5  # times the median norm: beyond it a site leaves an update out (aggregator/merge/validate.py)
 MEMBERS_DRAWN = 12
 LISTED = 20
 
@@ -43,6 +43,9 @@ def show_rounds(board: Dashboard, found: Federation, wanted: int | None) -> None
         },
     )  # fmt: skip
     st.caption(tr("The newest {count}; each has a link that can be sent.", count=len(found.rounds)))
+    if found.refused:
+        said = [plain(refused_words(one, now_us)) for one in found.refused]
+        show_list(said, title=tr("Messages of the learning that no round could use"))
 
 
 def round_address(round_id: int) -> str:
@@ -87,6 +90,9 @@ def round_facts(entry: RoundEntry, found: Federation, now_us: int) -> list[tuple
         (tr("Loss on members' own hold-outs"), loss),
         (tr("Became"), promoted),
     ]
+    withstands = withstands_words(entry)
+    if withstands is not None:
+        facts.append((tr("Withstands"), withstands))
     if entry.late:
         said = ", ".join(
             tr("{member} ({behind} behind, counts {share})", member=str(one.get("member", "")),
@@ -156,6 +162,25 @@ def rejection_words(update: UpdateRecord) -> str:
         f"✕ {update.member}: {round_words.rejected_because(update.reason)}{told} → "
         f"{round_words.what_to_do(update.reason)}"
     )
+
+
+def refused_words(one: RefusedMessage, now_us: int) -> str:
+    """Say what was refused outside of a merge, in whose name, and what to do."""
+    return (
+        f"✕ {one.member}, {words.age((now_us - one.at_us) / 1e6)}: {round_words.rejected_because(one.reason)} "
+        f"({one.text}) → {round_words.what_to_do(one.reason)}"
+    )
+
+
+def withstands_words(entry: RoundEntry) -> str | None:
+    """Say how many wrong members a round withstands; None where it was not noted, or is open."""
+    wrong, needed = entry.figures.get("withstands"), entry.figures.get("needed")
+    if wrong is None or needed is None:
+        return None
+    if wrong < 1.0:
+        return tr("none is promised: {needed} updates needed; of 6 asked, one wrong member is",
+                  needed=f"{needed:.0f}")  # fmt: skip
+    return tr("{wrong} wrong members: {needed} updates needed", wrong=f"{wrong:.0f}", needed=f"{needed:.0f}")
 
 
 def _show_members(entry: RoundEntry, found: Federation) -> None:

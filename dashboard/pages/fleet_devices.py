@@ -4,7 +4,7 @@ import streamlit as st
 
 from dashboard import words
 from dashboard.languages import tr
-from dashboard.pages.fleet_gateways import show_enrolment
+from dashboard.pages.fleet_enrolment import show_enrolment
 from dashboard.queries.fleet import FleetGateway, UnknownDevice, read_fleet, read_unknown_devices
 from dashboard.runtime import Dashboard
 
@@ -41,7 +41,7 @@ def show_devices(board: Dashboard) -> None:
                     gateway=f"**{words.plain(one.gateway)}**", count=count,
                 )
             )  # fmt: skip
-    show_enrolment()
+    show_enrolment(board)
 
 
 def reason_words(reason: str) -> str:

@@ -1,10 +1,13 @@
 """This file knows how gateways are shown: what is wrong with each and what to do, then all their figures."""
 
+from collections.abc import Mapping
+
 import streamlit as st
 
 from dashboard import round_words, words
-from dashboard.fleet_health import Problem, problems, usual_software
+from dashboard.fleet_health import Problem, differs, problems, usual_settings, usual_software
 from dashboard.languages import tr
+from dashboard.pages.fleet_enrolment import show_enrolment
 from dashboard.pages.notice import show_notice
 from dashboard.queries.fleet import FleetGateway, Trial, read_current_release, read_fleet, read_trials
 from dashboard.runtime import Dashboard
@@ -19,24 +22,28 @@ def show_gateways(board: Dashboard) -> None:
         current = read_current_release(connection)
     if not fleet:
         st.markdown(tr("**No gateway has joined this site.**"))
-        show_enrolment()
+        show_enrolment(board)
         return
-    now_us, usual = board.now_us(), usual_software(fleet)
-    wrong = {one.gateway: problems(one, now_us=now_us, software=usual, current=current) for one in fleet}
+    now_us, usual, settings = board.now_us(), usual_software(fleet), usual_settings(fleet)
+    wrong = {
+        one.gateway: problems(one, now_us=now_us, software=usual, current=current, settings=settings) for one in fleet
+    }
     st.markdown(fleet_words(fleet, wrong))
     for one in sorted(fleet, key=lambda each: not any(p.badness == "bad" for p in wrong[each.gateway])):
         _show_problems(one, wrong[one.gateway])
     st.dataframe(
-        [gateway_row(one, wrong[one.gateway], trials.get(one.gateway), usual, now_us) for one in fleet],
+        [gateway_row(one, wrong[one.gateway], trials.get(one.gateway), usual, now_us, settings) for one in fleet],
         hide_index=True, width="stretch",
     )  # fmt: skip
     st.caption(
         tr(
             "Clock: ahead of the site's at its last status, the way of the message included. Load: of its processors, "
-            "over a minute. Fields that a gateway does not say (older software) are left open."
+            "over a minute. Settings: the same six signs stand for the same alarm, commissioning, ingest, learning and "
+            "store settings; ≠ where most gateways of its version have others. Fields that a gateway does not say "
+            "(older software) are left open."
         )
     )
-    show_enrolment()
+    show_enrolment(board)
 
 
 def fleet_words(fleet: tuple[FleetGateway, ...], wrong: dict[str, list[Problem]]) -> str:
@@ -51,7 +58,8 @@ def fleet_words(fleet: tuple[FleetGateway, ...], wrong: dict[str, list[Problem]]
 
 
 def gateway_row(
-    one: FleetGateway, wrong: list[Problem], trial: Trial | None, usual: str | None, now_us: int
+    one: FleetGateway, wrong: list[Problem], trial: Trial | None, usual: str | None, now_us: int,
+    settings: Mapping[str, str],
 ) -> dict[str, str]:  # fmt: skip
     """One line: what a gateway says of itself."""
     status = one.status
@@ -66,6 +74,8 @@ def gateway_row(
         tr("Problems"): _counted(wrong),
         tr("Points"): str(one.points),
         tr("Software"): _software(status, usual),
+        tr("Settings"): _settings(status, settings),
+        tr("Nameplates"): _nameplates(status),
         tr("Release"): release,
         tr("Clock"): words.NOT_KNOWN if one.clock_ahead_s is None else f"{round(one.clock_ahead_s, 1) + 0.0:+.1f} s",
         tr("Waiting records"): _queue(status),
@@ -76,22 +86,9 @@ def gateway_row(
         tr("Certificate ends"): _certificate(status, now_us),
         tr("Captures"): words.NOT_KNOWN if status is None else str(status.captures_stored),
         tr("Missing / again"): _captures(status),
+        tr("Updates refused"): _refused(status),
         tr("Refused payloads"): words.NOT_KNOWN if status is None else str(sum(status.dead_letters.values())),
     }
-
-
-def show_enrolment() -> None:
-    """Say how another gateway joins."""
-    with st.expander(tr("Add a gateway")):
-        st.markdown(
-            tr(
-                "1. On the site: `aggregator enroll gw-d --settings site.toml --out bundle` writes its key list, "
-                "certificate and settings.\n"
-                "2. Carry the folder `bundle` to the gateway; it holds a private key, so no mail.\n"
-                "3. There: `gateway-agent run --settings bundle/gateway.toml`. It appears here with its first status, "
-                "its machines with their first capture."
-            )
-        )
 
 
 def _show_problems(one: FleetGateway, wrong: list[Problem]) -> None:
@@ -116,6 +113,21 @@ def _software(status: GatewayStatus | None, usual: str | None) -> str:
     return status.software if status.software == usual else f"≠ {status.software}"
 
 
+def _settings(status: GatewayStatus | None, usual: Mapping[str, str]) -> str:
+    if status is None or not status.settings_hash:
+        return words.NOT_KNOWN
+    short = status.settings_hash[:6]
+    return f"≠ {short}" if differs(status, usual) else short
+
+
+def _nameplates(status: GatewayStatus | None) -> str:
+    if status is None or status.plates_revision is None:
+        return words.NOT_KNOWN
+    if status.plates_problem:
+        return "✕ " + tr("refused")
+    return tr("its own") if not status.plates_revision else tr("sent, no. {number}", number=status.plates_revision)
+
+
 def _queue(status: GatewayStatus | None) -> str:
     if status is None:
         return words.NOT_KNOWN
@@ -136,6 +148,15 @@ def _certificate(status: GatewayStatus | None, now_us: int) -> str:
         return words.NOT_KNOWN
     left_s = (status.certificate_until_us - now_us) / 1e6
     return tr("in {span}", span=words.span(left_s)) if left_s > 0 else "✕ " + words.age(-left_s)
+
+
+def _refused(status: GatewayStatus | None) -> str:
+    """How often the site has not counted what it learnt, and the last reason, since the agent's start."""
+    if status is None or status.learning is None:
+        return words.NOT_KNOWN
+    last = status.learning.last_refused
+    count = sum(status.learning.refused.values())
+    return str(count) if last is None else f"{count}: {round_words.rejected_because(last.reason)}"
 
 
 def _captures(status: GatewayStatus | None) -> str:

@@ -13,6 +13,7 @@ from dashboard.queries.fleet import CAPTURES, SENSORS, SensorRecord, count_senso
 from dashboard.runtime import Dashboard
 
 LOSS_SHARE = 0.02  # more is no single lost packet any more
+WEAK_DBM = -85.0  # common radios hear down to -95 or -100; with 10 dB to spare a passing crane costs captures
 SOON_DAYS = 60.0  # a battery is ordered and changed in that time
 DAY_US = 86_400_000_000
 
@@ -48,9 +49,10 @@ def show_sensors(board: Dashboard) -> None:
     st.caption(
         tr(
             "Of the newest {captures} captures of each: lost are numbers that never came, or still wait at the "
-            "gateway; overdriven ones are clipped. Battery: a straight line through one voltage a day, from {days} "
-            "days on, to {volts} V; lithium cells drop fast at the end, so take the date as the latest.",
-            captures=CAPTURES, days=FEWEST_DAYS, volts=f"{LOW_V:g}",
+            "gateway; overdriven ones are clipped. Radio signal: the median, weak below {weak} dBm. Battery: a "
+            "straight line through one voltage a day, from {days} days on, to {volts} V; lithium cells drop fast at "
+            "the end, so take the date as the latest.",
+            captures=CAPTURES, days=FEWEST_DAYS, volts=f"{LOW_V:g}", weak=f"{WEAK_DBM:.0f}",
         )
     )  # fmt: skip
 
@@ -84,10 +86,14 @@ def trouble_words(one: SensorRecord, limits: Staleness, now_us: int) -> list[str
     silence_s = silent_s(one, limits, now_us)
     if silence_s is not None:
         said.append(tr("silent for {span}", span=words.span(silence_s)))
-    if one.quality not in {"ok", "machine_stopped"}:
+    if one.quality not in {"ok", "machine_stopped"} and not (silence_s is not None and one.quality == "silent"):
         said.append(words.quality(one.quality))
     if (one.loss_share or 0.0) > LOSS_SHARE:
         said.append(tr("{share} of its captures lost: look at its radio link", share=f"{one.loss_share:.1%}"))
+    if one.rssi_dbm is not None and one.rssi_dbm < WEAK_DBM:
+        said.append(
+            tr("weak radio signal, {dbm} dBm: bring the receiver nearer or into sight", dbm=f"{one.rssi_dbm:.0f}")
+        )
     if one.saturated:
         said.append(tr("{share} overdriven: choose a larger range", share=f"{one.saturated / one.captures:.1%}"))
     found = forecast(one.battery)
@@ -109,6 +115,7 @@ def sensor_row(one: SensorRecord, limits: Staleness, now_us: int) -> dict[str, o
         tr("Last capture"): seen,
         tr("Sensor says"): words.quality(one.quality) if one.quality == "ok" else "✕ " + words.quality(one.quality),
         tr("Lost"): _marked(one.loss_share, LOSS_SHARE),
+        tr("Radio signal"): signal_words(one.rssi_dbm),
         tr("Overdriven"): _marked(one.saturated / one.captures if one.captures else None, 0.0),
         tr("Not believed"): _marked(one.unusable / one.captures if one.captures else None, 0.0),
         tr("Battery"): battery_words(found, now_us),
@@ -116,6 +123,13 @@ def sensor_row(one: SensorRecord, limits: Staleness, now_us: int) -> dict[str, o
         tr("Gateway"): one.gateway,
         tr("Point"): point_address(one.point),
     }
+
+
+def signal_words(rssi_dbm: float | None) -> str:
+    """Say how strong a sensor's radio signal is."""
+    if rssi_dbm is None:
+        return words.NOT_KNOWN
+    return f"△ {rssi_dbm:.0f} dBm" if rssi_dbm < WEAK_DBM else f"{rssi_dbm:.0f} dBm"
 
 
 def battery_words(found: Forecast, now_us: int) -> str:

@@ -1,19 +1,18 @@
 """This file knows which pages there are and under which address each is found."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Literal
 
 import streamlit as st
 
 from dashboard.pages import addresses
 
 
-def all_pages() -> list[Any]:
+def all_pages(role: Literal["site", "enterprise"] = "site") -> list[Any]:
     """In the order of the navigation."""
-    titles = addresses.page_titles()
     return [
-        st.Page(show, title=titles[address], url_path=address, default=address == addresses.PLANT)
-        for address, show in _PAGES.items()
+        st.Page(_PAGES[address], title=title, url_path=address, default=address in addresses.STARTS)
+        for address, title in addresses.page_titles(role).items()
     ]
 
 
@@ -71,8 +70,14 @@ def _audit() -> None:
     show_audit_log()
 
 
+def _sites() -> None:
+    from dashboard.pages.sites import show_sites
+
+    show_sites()
+
+
 _PAGES: dict[str, Callable[[], None]] = {
     addresses.PLANT: _plant, addresses.MACHINE: _machine, addresses.POINT: _point, addresses.ALARMS: _alarms,
     addresses.LEARNING: _learning, addresses.FLEET: _fleet, addresses.SETTINGS: _settings, addresses.PEOPLE: _people,
-    addresses.AUDIT: _audit,
+    addresses.AUDIT: _audit, addresses.SITES: _sites,
 }  # fmt: skip

@@ -43,6 +43,7 @@ def show_login(board: Dashboard) -> None:
     """Ask for what is missing."""
     with st.container(width=420):
         st.header(words.plain(board.settings.title))
+        st.caption(tr("Undertone: how this site's machines are, and why."))
         problem = st.session_state.pop(_PROBLEM, None)
         if problem:
             show_notice(problem)

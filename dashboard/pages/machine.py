@@ -6,30 +6,39 @@ The analysis is a snapshot: it stands still while a person reads it, and says wh
 from dataclasses import dataclass
 
 import streamlit as st
+from sqlalchemy.engine import Connection
 
 from dashboard import runtime, words
+from dashboard.bearing_stage import bearing_signs
+from dashboard.components.train_sketch import show_train
 from dashboard.condition import Condition, judge
 from dashboard.errors import DatabaseUnavailable
+from dashboard.failure_codes import BEARING_CAUSES
 from dashboard.languages import tr
 from dashboard.pages.case_desk import show_case_desk
 from dashboard.pages.explaining import explain_unavailable
-from dashboard.pages.live import staleness
+from dashboard.pages.live import machine_titles, staleness
 from dashboard.pages.notice import show_notice
-from dashboard.pages.spectra import show_spectra
+from dashboard.pages.outlook import Outlook
+from dashboard.pages.spectra import family_of, show_spectra
 from dashboard.pages.trends import show_trends
 from dashboard.pages.verdict import show_points, show_verdict
+from dashboard.queries.cases import read_similar
 from dashboard.queries.machine import (
     CaseEvent,
     EvidenceEntry,
     count_newer,
     read_cases,
     read_events,
+    read_evidence,
     read_evidence_list,
     read_verdict,
 )
 from dashboard.queries.plant import read_machine, read_trends
+from dashboard.queries.point import newest_evidence
 from dashboard.queries.records import CaseRecord, MachineRecord
 from dashboard.runtime import Dashboard
+from schemas.errors import MessageRejected
 from schemas.messages import Alarm
 
 _KEPT = "machine_snapshot"
@@ -45,6 +54,7 @@ class Snapshot:
     cases: tuple[CaseRecord, ...]
     events: tuple[CaseEvent, ...]
     evidence: tuple[EvidenceEntry, ...]
+    outlook: Outlook
     taken_us: int
 
 
@@ -87,15 +97,35 @@ def take_snapshot(board: Dashboard, name: str) -> Snapshot | None:
         steepest = max(trends, key=lambda trend: trend.ratios[-1], default=None)
         case_id = None if found.case is None else found.case.case_id
         now_us = board.now_us()
+        verdict = read_verdict(connection, name, case_id) if case_id is not None else None
         return Snapshot(
             machine=found,
             condition=judge(found, steepest, staleness(board), now_us),
-            verdict=read_verdict(connection, name, case_id) if case_id is not None else None,
+            verdict=verdict,
             cases=tuple(read_cases(connection, name)),
             events=() if case_id is None else tuple(read_events(connection, case_id)),
             evidence=tuple(read_evidence_list(connection, name)),
+            outlook=_read_outlook(connection, found, verdict),
             taken_us=now_us,
         )
+
+
+def _read_outlook(connection: Connection, machine: MachineRecord, verdict: Alarm | None) -> Outlook:
+    diagnosis = machine.case.diagnosis if machine.case is not None else ()
+    diagnosis = verdict.diagnosis if verdict is not None and verdict.diagnosis else diagnosis
+    cause = diagnosis[0].label if diagnosis and diagnosis[0].label != "unknown" else ""
+    if not cause:
+        return Outlook()
+    kind = machine.nameplate.kind if machine.nameplate is not None else "general"
+    similar = tuple(read_similar(connection, machine.machine, kind=kind, cause=cause))
+    family = family_of(cause) if cause in BEARING_CAUSES else ""
+    entry = newest_evidence(connection, verdict.point) if verdict is not None and family else None
+    content = read_evidence(connection, entry) if entry is not None else None
+    try:
+        signs = bearing_signs(content, family) if content is not None else None
+    except MessageRejected:  # the part with the spectra says so
+        signs = None
+    return Outlook(cause, signs, similar)
 
 
 def _snapshot(board: Dashboard, name: str) -> Snapshot | None:
@@ -108,14 +138,11 @@ def _snapshot(board: Dashboard, name: str) -> Snapshot | None:
 
 
 def _choose(board: Dashboard) -> None:
-    from dashboard.pages.live import judge_plant, read_live_plant
-
-    conditions = judge_plant(board, read_live_plant(board))
+    titles = machine_titles(board)
     st.header(tr("Which machine?"))
-    if not conditions:
+    if not titles:
         st.markdown(tr("No machine has reported yet."))
         return
-    titles = {condition.machine: f"{condition.title} ({condition.machine})" for condition in conditions}
     chosen = st.selectbox(
         tr("Machine"), list(titles), format_func=lambda key: titles[key], index=None, placeholder=tr("Choose")
     )
@@ -136,9 +163,10 @@ def _show(board: Dashboard, snapshot: Snapshot) -> None:
         show_notice(
             tr("**Stale**: last data {age}. What follows is the past; the state of this machine is not known.", age=age)
         )
+    show_train(machine, staleness(board), now_us=snapshot.taken_us)
     left, right = st.columns([3, 2], gap="large")
     with left:
-        show_verdict(condition, machine, snapshot.verdict, now_us=snapshot.taken_us)
+        show_verdict(condition, machine, snapshot.verdict, snapshot.outlook, now_us=snapshot.taken_us)
     with right:
         show_case_desk(board, snapshot.machine, snapshot.cases, snapshot.events, forget=_forget)
     show_points(machine, staleness(board), now_us=snapshot.taken_us)

@@ -36,6 +36,8 @@ def show_people() -> None:
         show_notice(
             tr('Everybody gets in here by the same token. People with names and roles: `access.by = "people"`.')
         )
+        st.markdown(tr("Programs use it too: [interface]({address})", address="api/v1/docs"))
+        _show_example(board)
         return
     _show_said()
     try:
@@ -73,6 +75,7 @@ def _own_account(
     st.subheader(tr("Tokens for programs"))
     st.markdown(tr("A program reads and acts in your name with a token. Description: [interface]({address})",
                    address="api/v1/docs"))  # fmt: skip
+    _show_example(board)
     for token in tokens:
         _show_token(board, visitor, token)
     with st.expander(tr("New token")), st.form("new_token", clear_on_submit=True):
@@ -81,6 +84,12 @@ def _own_account(
         st.selectbox(tr("Role"), may, format_func=role_word, key="token_role")
         st.selectbox(tr("Valid"), TOKEN_DAYS, format_func=lambda days: tr("{days} days", days=days), key="token_days")
         st.form_submit_button(tr("Make token"), on_click=_make_token, args=(board, visitor))
+
+
+def _show_example(board: Dashboard) -> None:
+    """A line to try: how a program asks."""
+    asked = f'curl -H "Authorization: Bearer $TOKEN" {_own_address(board)}api/v1/machines'
+    st.code(asked, language=None, wrap_lines=True)
 
 
 def _show_token(board: Dashboard, visitor: Visitor, token: TokenRecord) -> None:

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import streamlit as st
+from sqlalchemy.engine import Connection
 
 from dashboard import runtime, words
 from dashboard.analysis import Analysis, analyse, fault_lines_at
@@ -17,11 +18,21 @@ from dashboard.condition import position
 from dashboard.errors import DatabaseUnavailable
 from dashboard.languages import tr
 from dashboard.pages.addresses import machine_address, point_address
-from dashboard.pages.bench_controls import BASELINE, band_choice, compare_choice, parse_band, speed_choice
+from dashboard.pages.bench_controls import (
+    BASELINE,
+    axis_choice,
+    band_choice,
+    bearing_choice,
+    compare_choice,
+    parse_band,
+    speed_choice,
+)
 from dashboard.pages.capture_quality import show_quality
-from dashboard.pages.evidence_request import TOLD, request_words, show_request
+from dashboard.pages.cross_phase import show_phases
+from dashboard.pages.evidence_request import TOLD, arrived_for, request_words, show_request, wanted_reason
 from dashboard.pages.explaining import explain_unavailable
 from dashboard.pages.links import link, show_row
+from dashboard.pages.live import point_titles
 from dashboard.pages.notice import show_notice
 from dashboard.pages.spectra import (
     Compared,
@@ -36,12 +47,16 @@ from dashboard.pages.spectra import (
     show_lines,
     spectrum_chart,
 )
-from dashboard.queries.machine import EvidenceEntry, read_verdict
+from dashboard.queries.assets import read_rows
+from dashboard.queries.machine import EvidenceEntry, read_entry, read_verdict
 from dashboard.queries.plant import read_gateways, read_machine
 from dashboard.queries.point import (
     WATERFALL,
     Explained,
+    NamedCapture,
     newest_evidence,
+    read_arrived,
+    read_capture_before,
     read_explained,
     read_judgement,
     read_many,
@@ -49,6 +64,7 @@ from dashboard.queries.point import (
 )
 from dashboard.queries.records import LatestHealth, MachineRecord, PointRecord
 from dashboard.runtime import Dashboard
+from schemas.asset_table import BearingRow
 from schemas.errors import MessageRejected
 from schemas.messages import Alarm, Evidence
 from schemas.names import machine_of
@@ -71,6 +87,8 @@ class Bench:
     judged: LatestHealth | None
     explained: Explained | None
     verdict: Alarm | None
+    bearings: Sequence[BearingRow] = ()
+    before: NamedCapture | None = None
 
 
 def show_point() -> None:
@@ -84,7 +102,7 @@ def show_point() -> None:
             if machine is None or point is None:
                 _choose(board, name)
                 return
-            entries = tuple(read_point_evidence(connection, name))
+            entries = _with_named(connection, name, read_point_evidence(connection, name))
     except DatabaseUnavailable as problem:
         explain_unavailable(problem, shown_url=board.reader.shown_url)
         return
@@ -102,6 +120,16 @@ def show_point() -> None:
         show_notice(tr("The evidence cannot be read now: {problem}", problem=words.plain(problem.detail)))
 
 
+def _with_named(
+    connection: Connection, point: str, newest: Sequence[EvidenceEntry]
+) -> tuple[EvidenceEntry, ...]:  # fmt: skip
+    """The newest pieces of evidence, and those that the address names beside, newest first."""
+    known = {entry.name for entry in newest}
+    named = {st.query_params.get("capture", ""), st.query_params.get("with", "")} - known
+    found = [entry for name in named if (entry := read_entry(connection, name)) is not None and entry.point == point]
+    return tuple(sorted([*newest, *found], key=lambda entry: -entry.measured_at_us))
+
+
 def parse_look(text: str | None) -> tuple[str, tuple[float, float]] | None:
     """Read `envelope:80-100` out of an address; None where it names no chart or no range."""
     chart, _, span = (text or "").partition(":")
@@ -110,16 +138,10 @@ def parse_look(text: str | None) -> tuple[str, tuple[float, float]] | None:
 
 
 def _choose(board: Dashboard, name: str) -> None:
-    from dashboard.pages.live import read_live_plant
-
     st.header(tr("Which measurement point?"))
     if name:
         st.markdown(tr("No measurement point is called {name} here.", name=words.plain(name)))
-    plant = read_live_plant(board)
-    titles = {
-        point.point: f"{machine.title or machine.machine}, {position(point.point)} ({point.point})"
-        for machine in plant.machines for point in machine.points
-    }  # fmt: skip
+    titles = point_titles(board)
     if not titles:
         st.markdown(tr("No measurement point has reported yet."))
         return
@@ -168,7 +190,7 @@ def _chosen_entry(entries: Sequence[EvidenceEntry]) -> EvidenceEntry:
 def _go(entry: EvidenceEntry) -> None:
     st.query_params["capture"] = entry.name
     st.session_state.pop(f"{KNOWN}:{entry.point}", None)
-    for name in ("look", "band"):
+    for name in ("look", "band", "axis"):
         st.query_params.pop(name, None)
 
 
@@ -203,13 +225,19 @@ def _freshness(point: str, shown: str, newest_known: str) -> None:
             ][:TOLD]  # fmt: skip
             gateways = {found.gateway: found for found in read_gateways(connection)} if asked else {}
             machine = read_machine(connection, machine_of(point)) if asked else None
-            entries = read_point_evidence(connection, point, limit=10) if asked else []
+            entries = read_arrived(connection, point, [wanted_reason(one) for one in asked]) if asked else []
     except DatabaseUnavailable as problem:
         st.caption(tr("Newer data is not known of: {problem}", problem=words.plain(problem.detail)))
         return
     source = next((p.gateway for p in machine.points if p.point == point), "") if machine else ""
     for entry in asked:
         st.markdown(request_words(entry, entries, gateways.get(source), now_us=now_us, zone=zone))
+        arrived = arrived_for(entry, entries) if entry.state == "done" else None
+        if arrived is not None and arrived.name != shown:
+            label = tr("Show the capture of {moment}", moment=words.moment(arrived.measured_at_us, zone))
+            if st.button(label, key=f"show_arrived:{entry.request.request_id}"):
+                _go(arrived)
+                st.rerun()
     if newest is None or newest.name == newest_known:
         return
     if st.session_state.get(FOLLOW):
@@ -235,6 +263,8 @@ def _read(
             judged=read_judgement(connection, point.point, entry.measured_at_us),
             explained=read_explained(connection, machine.machine, point.point, until_us=entry.measured_at_us),
             verdict=read_verdict(connection, machine.machine, case_id) if case_id is not None else None,
+            bearings=read_rows(connection, "bearings", BearingRow),
+            before=read_capture_before(connection, point.point, entry.measured_at_us),
         )  # fmt: skip
 
 
@@ -246,19 +276,25 @@ def _show(board: Dashboard, bench: Bench) -> None:
     try:
         plain = analyse(evidence)
         left, middle, right = st.columns([3, 3, 2], gap="medium")
+        below, beside, _ = st.columns([3, 3, 2], gap="medium")
+        plate = bench.machine.nameplate
+        with below:
+            axis = axis_choice(plain)
+        with beside:
+            orders, instead = bearing_choice(plate.bearing if plate else None, bench.bearings)
+        plain = plain if axis == plain.axis else analyse(evidence, axis=axis)
         with left:
             compared_name = compare_choice(bench.entries, bench.entry, evidence)
         with middle:
             band_hz = band_choice(plain)
         with right:
             rpm = speed_choice(evidence)
-        analysis = plain if band_hz in {None, plain.band_hz} else analyse(evidence, band_hz=band_hz)
+        analysis = plain if band_hz in {None, plain.band_hz} else analyse(evidence, band_hz=band_hz, axis=axis)
         compared = _compared(board, bench, compared_name, analysis)
     except (MessageRejected, VibrationError) as problem:
         show_notice(damaged_words(problem))
         return
-    plate = bench.machine.nameplate
-    lines = fault_lines_at(evidence, analysis.envelope, rpm=rpm, bearing=plate.bearing if plate else None)
+    lines = fault_lines_at(evidence, analysis.envelope, rpm=rpm, orders=orders, instead=instead)
     label = bench.verdict.diagnosis[0].label if bench.verdict and bench.verdict.diagnosis else ""
     seen = Seen(
         analysis, lines, rpm, family_of(label), compared=compared,
@@ -271,8 +307,9 @@ def _show(board: Dashboard, bench: Bench) -> None:
     show_lines(lines)
     _show_waveform(seen, key)
     _show_waterfall(board, bench, seen)
-    show_quality(analysis, bench.judged, rpm=rpm)
-    show_request(board, bench.point.point)
+    show_phases(evidence, rpm=rpm)
+    show_quality(analysis, bench.judged, rpm=rpm, before=bench.before)
+    show_request(board, bench.point.point, evidence)
 
 
 def _said_of(bench: Bench, seen: Seen) -> str:
@@ -307,7 +344,11 @@ def _compared(board: Dashboard, bench: Bench, name: str, analysis: Analysis) -> 
     if not found:
         show_notice(tr("The capture to compare with cannot be read; choose another one."))
         return None
-    other = analyse(found[0][1], band_hz=analysis.band_hz if found[0][1].waveform is not None else None)
+    other = analyse(
+        found[0][1], band_hz=analysis.band_hz if found[0][1].waveform is not None else None, axis=analysis.axis
+    )  # fmt: skip
+    if other.axis != analysis.axis:
+        st.caption(tr("The other capture shows axis {number}: of this one it has no samples.", number=other.axis + 1))
     if analysis.recomputed and not other.recomputed:
         st.caption(tr("The other capture has no waveform: its spectra are those its gateway sent."))
     return Compared(words.moment(entry.measured_at_us, st.context.timezone), other.spectrum, other.envelope)
@@ -345,7 +386,7 @@ def _show_waterfall(board: Dashboard, bench: Bench, seen: Seen) -> None:
             view_key=f"bench:waterfall:{bench.point.point}",
             title=tr("Waterfall of envelope spectra, the last {count} captures", count=len(lines)),
             shown=Spectrum(
-                start_hz=grid.start, step_hz=grid.step, lines=lines, unit="gE", label=tr("amplitude"),
+                start_hz=grid.start, step_hz=grid.step, lines=lines, unit=tr("gE peak"), label=tr("amplitude"),
                 cursors=cursors(seen.lines, shown=frozenset({seen.family or "1x"})), shaft_hz=seen.shaft_hz,
                 first_view_hz=opens_at_hz(seen.lines), tools=None if seen.tools is None else seen.tools["waterfall"],
             ),

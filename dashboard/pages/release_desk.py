@@ -48,7 +48,7 @@ def show_releases(board: Dashboard, found: Federation, wanted: int | None) -> No
     _show_standing(chosen, board.now_us())
     show_asked(board, PLACE)
     _show_desk(board, chosen)
-    _show_gateways(chosen, rollouts, board.now_us())
+    _show_gateways(chosen, rollouts, board.now_us(), sites=takers_are_sites(rollouts, found))
     _show_shadow(chosen, rollouts)
     _show_history(events)
     st.subheader(tr("All releases"))
@@ -165,13 +165,48 @@ def _action_form(board: Dashboard, one: ReleaseRecord, action: Action) -> None:
         st.rerun()
 
 
-def _show_gateways(one: ReleaseRecord, rollouts: tuple[RolloutRecord, ...], now_us: int) -> None:
-    st.subheader(tr("On the gateways"))
+def takers_are_sites(rollouts: Iterable[RolloutRecord], found: Federation) -> bool:
+    """Whether those who were given a release are sites below an enterprise: no gateway has such a name here."""
+    names = {entry.gateway for entry in rollouts}
+    return bool(names) and names.isdisjoint(one.gateway for one in found.gateways)
+
+
+def turned_down_words(one: ReleaseRecord, rollouts: Iterable[RolloutRecord]) -> str:
+    """Say which sites do not use a release of the enterprise, and why; empty when there is none."""
+    said = []
+    for entry in rollouts:
+        site, why = words.plain(entry.gateway), words.plain(entry.text).rstrip(".") or tr("no reason was given")
+        if entry.state == "withdrawn":
+            said.append(
+                tr("**{site}** tried release {version} and took it back: {why}.", site=site, version=one.version,
+                   why=why)
+            )  # fmt: skip
+        elif entry.state == "refused":
+            said.append(
+                tr("**{site}** does not take release {version}: {why}.", site=site, version=one.version, why=why)
+            )
+    return "  \n".join(said)
+
+
+def _show_gateways(
+    one: ReleaseRecord, rollouts: tuple[RolloutRecord, ...], now_us: int, *, sites: bool
+) -> None:  # fmt: skip
+    st.subheader(tr("At the sites") if sites else tr("On the gateways"))
     if not rollouts:
         st.markdown(tr("No gateway has been given it yet."))
         return
-    st.dataframe([gateway_row(one, entry, now_us) for entry in rollouts], hide_index=True, width="stretch")
-    if any(entry.gate is not None for entry in rollouts):
+    turned_down = turned_down_words(one, rollouts) if sites else ""
+    if turned_down:
+        show_notice(turned_down)
+    st.dataframe([gateway_row(one, entry, now_us, site=sites) for entry in rollouts], hide_index=True, width="stretch")
+    if sites and any(entry.gate is not None for entry in rollouts):
+        st.caption(
+            tr(
+                "Gate: what the hold-outs of a site's gateways said together when the release last changed its stage "
+                "there. “Before” is the release in use at that site."
+            )
+        )
+    elif any(entry.gate is not None for entry in rollouts):
         st.caption(
             tr(
                 "Gate: each gateway judges the candidate on healthy captures it held back, and on faults made from "
@@ -180,17 +215,18 @@ def _show_gateways(one: ReleaseRecord, rollouts: tuple[RolloutRecord, ...], now_
         )
 
 
-def gateway_row(one: ReleaseRecord, entry: RolloutRecord, now_us: int) -> dict[str, str]:
-    """What a release is to one gateway."""
+def gateway_row(one: ReleaseRecord, entry: RolloutRecord, now_us: int, *, site: bool = False) -> dict[str, str]:
+    """What a release is to one gateway, or to one site."""
     gate, shadow = entry.gate, entry.watched or entry.shadow
     exceeding = words.NOT_KNOWN
     if shadow is not None:
         ours, others = exceeding_of(shadow, one.version)
         exceeding = tr("{ours} of {windows}, before {others}", ours=ours, windows=shadow.windows, others=others)
     return {
-        tr("Gateway"): entry.gateway,
+        tr("Site") if site else tr("Gateway"): entry.gateway,
         tr("Turn"): str(one.order.index(entry.gateway) + 1) if entry.gateway in one.order else words.NOT_KNOWN,
-        tr("State"): {"refused": "✕ ", "running": "✓ "}.get(entry.state, "") + round_words.rollout_state(entry.state),
+        tr("State"): {"refused": "✕ ", "withdrawn": "✕ ", "running": "✓ "}.get(entry.state, "")
+        + round_words.rollout_state(entry.state),
         tr("Since"): words.age((now_us - entry.at_us) / 1e6),
         tr("Gate: AUROC, before"): _pair((gate.auroc, gate.auroc_in_use) if gate else None),
         tr("Gate: loss, before"): _pair((gate.loss, gate.loss_in_use) if gate else None),

@@ -10,8 +10,8 @@ import streamlit as st
 
 from dashboard import words
 from dashboard.languages import ENGLISH, LANGUAGES, language, tr
-from dashboard.pages.live import judge_plant, read_live_plant
-from dashboard.pages.report_buttons import machine_maker
+from dashboard.pages.live import machine_titles
+from dashboard.pages.report_buttons import machine_maker, shift_maker
 from dashboard.queries.cases import OrderEntry, read_orders
 from dashboard.runtime import Dashboard
 
@@ -55,22 +55,16 @@ def orders_json(orders: Sequence[OrderEntry]) -> bytes:
 def _offer_shift(board: Dashboard, spoken: str, zone: str) -> None:
     st.subheader(tr("Shift report"))
     hours = st.selectbox(tr("The last"), SHIFTS_H, format_func=lambda hours: f"{hours} h", width=160)
-
-    def make() -> bytes:
-        from dashboard.reports.shift import shift_report
-
-        return shift_report(board, hours=float(hours), until_us=board.now_us(), language=spoken, zone=zone)
-
     st.download_button(
-        f"{tr('Shift report as PDF')} ({LANGUAGES[spoken]})", make, "shift.pdf", "application/pdf",
+        f"{tr('Shift report as PDF')} ({LANGUAGES[spoken]})", shift_maker(board, float(hours), spoken, zone),
+        "shift.pdf", "application/pdf",
         key=f"shift_pdf:{spoken}:{hours}", on_click="ignore", type="primary", icon=":material/picture_as_pdf:",
     )  # fmt: skip
 
 
 def _offer_machine(board: Dashboard, spoken: str, zone: str) -> None:
     st.subheader(tr("Machine report"))
-    conditions = judge_plant(board, read_live_plant(board))
-    titles = {condition.machine: f"{condition.title} ({condition.machine})" for condition in conditions}
+    titles = machine_titles(board)
     if not titles:
         st.markdown(tr("No machine has reported yet."))
         return

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import streamlit as st
 
-from dashboard import words
+from dashboard import sentences, words
 from dashboard.languages import tr
 from dashboard.pages.addresses import case_address
 from dashboard.pages.asking import explain_may_not
@@ -59,11 +59,11 @@ def _table(rows: list[dict[str, str]]) -> None:
 
 def _waiting_line(entry: CaseEntry, now_us: int) -> dict[str, str]:
     best = entry.diagnosis[0] if entry.diagnosis else None
-    said = words.NOT_KNOWN if best is None else f"{words.cause(best.label)} {best.confidence:.0%}"
+    said = words.NOT_KNOWN if best is None else f"{words.cause(best.label)} {words.confidence(best.confidence)}"
     over = words.NOT_KNOWN if entry.closed_at_us is None else words.age((now_us - entry.closed_at_us) / 1e6)
     return {
         tr("Case"): case_address(entry.case_id), tr("Machine"): f"{entry.title} ({entry.machine})",
-        tr("Over"): over, tr("Diagnosis"): said, tr("Reason"): entry.reason,
+        tr("Over"): over, tr("Diagnosis"): said, tr("Reason"): sentences.said(entry.reason),
     }  # fmt: skip
 
 

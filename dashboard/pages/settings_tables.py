@@ -8,8 +8,11 @@ from dashboard.pages.addresses import machine_address
 from dashboard.pages.table_round import Kept, show_round
 from dashboard.queries.assets import (
     OperatingState,
+    PlateSending,
     read_assets,
+    read_assets_as_of,
     read_operating_states,
+    read_plate_sendings,
     read_point_names,
     read_rows,
 )
@@ -32,10 +35,13 @@ def show_assets(board: Dashboard) -> None:
         _show_tree(rows, sources)
     st.caption(
         tr(
-            "The table is what this site knows and shows. A gateway judges zones and bearings by the nameplate in its "
-            "own settings: take the file below over into gateway.toml and reload it."
+            "An uploaded table goes to the gateways by itself, signed, also to those that are away until they come "
+            "back. They judge zones, bearings and speeds by it from the next capture on; what a cell leaves open stays "
+            "as in the gateway's own settings. Limits that were learnt stay; only another speed, number of teeth or "
+            "line frequency has the healthy pictures of shaft, gear and motor lines drawn anew, and the point says so."
         )
     )
+    _show_sendings(board)
     if rows:
         st.download_button(
             tr("Nameplates for gateway.toml"), nameplates_toml(rows, own), "machines.toml", "text/plain",
@@ -43,9 +49,37 @@ def show_assets(board: Dashboard) -> None:
         )  # fmt: skip
     kept = Kept(
         "assets", "set_assets", AssetRow, key=lambda row: row.machine, named=lambda row: row.machine,
-        keeps_unlisted=True, check=lambda row: unknown_bearing(row, own),
+        keeps_unlisted=True, check=lambda row: unknown_bearing(row, own), as_of=read_assets_as_of,
     )  # fmt: skip
     show_round(board, kept, rows)
+
+
+def sending_words(one: PlateSending) -> str:
+    """Say what a gateway does with the nameplates that are for it."""
+    if not one.takes:
+        return "△ " + tr("not taken: its software is older; take the file below over into gateway.toml")
+    if (one.in_force or 0) >= one.revision:
+        return "✓ " + tr("in force")
+    if one.problem:
+        return "✕ " + tr("refused: {problem}", problem=one.problem)
+    return tr("on its way") if one.online else tr("waits until the gateway is back")
+
+
+def _show_sendings(board: Dashboard) -> None:
+    with board.reader.read() as connection:
+        sendings = read_plate_sendings(connection)
+    if not sendings:
+        return
+    st.dataframe(
+        [
+            {
+                tr("Gateway"): one.gateway, tr("Machines"): one.machines, tr("Table"): one.asset_version,
+                tr("Nameplates"): sending_words(one), tr("Sent"): words.age((board.now_us() - one.at_us) / 1e6),
+            }
+            for one in sendings
+        ],
+        hide_index=True, width="stretch",
+    )  # fmt: skip
 
 
 def nameplates_toml(rows: list[AssetRow], own: list[BearingRow]) -> str:
@@ -63,7 +97,8 @@ def show_limits(board: Dashboard) -> None:
     st.caption(
         tr(
             "The site judges them on every capture beside what gateways judge, by the same counting (5 of 8), and "
-            "joins them to the machine's case. Each says where its number comes from."
+            "joins them to the machine's case: one judge, so that a limit holds for all gateways from the same moment. "
+            "Captures of a gateway that was away are judged when they arrive. Each says where its number comes from."
         )
     )
     if limits:
@@ -178,7 +213,7 @@ def _show_provenance(assets: list[AssetRow]) -> None:
         return
     st.dataframe(
         [
-            {tr("Machine"): row.machine, tr("Velocity zones, mm/s RMS"): zone_basis(row.nameplate(), with_numbers=True)}
+            {tr("Machine"): row.machine, tr("Velocity zones"): zone_basis(row.nameplate(), with_numbers=True)}
             for row in assets
         ],
         hide_index=True, width="stretch",

@@ -9,11 +9,12 @@ from typing import Any
 
 import streamlit as st
 
-from dashboard import words
-from dashboard.analysis import BEARING, Analysis, Lines, analyse, on_grid, peaks_of, velocity_from_hz
+from dashboard import sentences, words
+from dashboard.analysis import BEARING, Analysis, Lines, analyse, on_grid, peaks_of
 from dashboard.components.chart import Cursor, Line, Peak, Role, Share, Spectrum, Tools, show_chart, spectrum_data
 from dashboard.condition import Condition, position
 from dashboard.errors import DatabaseUnavailable
+from dashboard.fault_words import line_meaning
 from dashboard.languages import tr
 from dashboard.pages.addresses import point_address
 from dashboard.pages.links import link, show_row
@@ -24,6 +25,7 @@ from dashboard.runtime import Dashboard
 from schemas.errors import MessageRejected
 from schemas.messages import Contribution, FaultLine
 from vibration.errors import VibrationError
+from vibration.iso_zones import velocity_band_at
 from vibration.orders import SLIP_TOLERANCE
 from vibration.units import ratio_to_db
 
@@ -124,7 +126,7 @@ def capture_words(seen: Seen) -> str:
     """Say what was measured: where, which axis, at which speed."""
     evidence = seen.analysis.evidence
     speed = tr("speed not known") if seen.rpm is None else tr("{rpm} rpm", rpm=f"{seen.rpm:.0f}")
-    axis = tr("axis {number}", number=evidence.axis + 1)
+    axis = tr("axis {number}", number=seen.analysis.axis + 1)
     return f"{words.plain(evidence.point)}, {axis}, {speed}"
 
 
@@ -132,7 +134,8 @@ def entry_words(entry: EvidenceEntry) -> str:
     """Say one piece of evidence in a list: without its age, for a choice whose words change is lost."""
     moment = words.moment(entry.measured_at_us, st.context.timezone)
     raw = f", {tr('with waveform')}" if entry.waveform_samples else ""
-    return f"{position(entry.point)}, {moment}: {entry.why}{raw}"
+    why = tr("at its alarm") if entry.why.startswith("alarm ") else sentences.said(entry.why)
+    return f"{position(entry.point)}, {moment}: {why}{raw}"
 
 
 def envelope_chart(seen: Seen, *, view_key: str) -> dict[str, Any]:
@@ -141,14 +144,17 @@ def envelope_chart(seen: Seen, *, view_key: str) -> dict[str, Any]:
     low_hz, high_hz = analysis.band_hz
     return spectrum_data(
         view_key=view_key,
-        title=tr("Envelope spectrum, {low} to {high} Hz demodulated", low=f"{low_hz:.0f}", high=f"{high_hz:.0f}"),
+        title=_thinned_title(
+            tr("Envelope spectrum, {low} to {high} Hz demodulated", low=f"{low_hz:.0f}", high=f"{high_hz:.0f}"),
+            analysis.envelope,
+        ),
         shown=Spectrum(
             start_hz=analysis.envelope.start_hz, step_hz=analysis.envelope.step_hz,
             lines=_laid_over(analysis.envelope, seen.compared, seen.compared.envelope if seen.compared else None),
-            unit=_envelope_unit(analysis.envelope.unit), label=tr("amplitude"), shaft_hz=seen.shaft_hz,
+            unit=envelope_unit(analysis.envelope.unit), label=tr("amplitude"), shaft_hz=seen.shaft_hz,
             cursors=cursors(seen.lines, shown=frozenset({seen.family or "1x"})),
             first_view_hz=opens_at_hz(seen.lines),
-            peaks=_peaks(analysis.envelope, seen), peaks_open=True,
+            peaks=_peaks(analysis.envelope, seen), peaks_open=True, largest_of=analysis.envelope.largest_of,
             contributions=_shares(seen, "envelope"), tools=None if seen.tools is None else seen.tools["envelope"],
         ),
         with_hint=True,
@@ -165,14 +171,16 @@ def spectrum_chart(seen: Seen, *, view_key: str) -> dict[str, Any]:
         title = tr("Spectrum, healthy in grey")
     return spectrum_data(
         view_key=view_key,
-        title=title,
+        title=_thinned_title(title, analysis.spectrum),
         shown=Spectrum(
             start_hz=analysis.spectrum.start_hz, step_hz=analysis.spectrum.step_hz,
             lines=_laid_over(analysis.spectrum, compared, compared.spectrum if compared else None),
-            unit=analysis.spectrum.unit, label=tr("amplitude"), shaft_hz=seen.shaft_hz,
+            unit=tr("g peak") if analysis.spectrum.unit == "g" else analysis.spectrum.unit, label=tr("amplitude"),
+            shaft_hz=seen.shaft_hz,
             cursors=cursors(seen.lines, shown=frozenset({seen.family} if seen.family not in BEARING else ())),
-            in_velocity=analysis.spectrum.unit == "g", velocity_from_hz=velocity_from_hz(seen.rpm),
-            peaks=_peaks(analysis.spectrum, seen), contributions=_shares(seen, "spectrum", "level"),
+            in_velocity=analysis.spectrum.unit == "g", velocity_from_hz=velocity_band_at(seen.rpm)[0],
+            peaks=_peaks(analysis.spectrum, seen), largest_of=analysis.spectrum.largest_of,
+            contributions=_shares(seen, "spectrum", "level"),
             marked_hz=analysis.band_hz, tools=None if seen.tools is None else seen.tools["spectrum"],
         ),
     )  # fmt: skip
@@ -187,7 +195,8 @@ def show_lines(lines: Sequence[FaultLine]) -> None:
     st.caption(
         tr(
             "Bearing lines may lie {share} beside their place (slip): the shaded band. The small triangle below the "
-            "axis is where a line was found.",
+            "axis is where a line was found: by the gateway over its last captures, so that a peak of this capture "
+            "alone may lie a little beside it.",
             share=f"{SLIP_TOLERANCE:.0%}",
         )
     )
@@ -208,14 +217,16 @@ def line_rows(lines: Sequence[FaultLine]) -> list[dict[str, str]]:
     """Say where each line was expected, where it was found and how far it stands out."""
     rows = []
     for line in lines:
+        above = words.NOT_KNOWN if line.prominence_db is None else f"{line.prominence_db:.1f} dB"
         off = "" if not line.found_hz else f"{100 * (line.found_hz / line.frequency_hz - 1):+.1f} %"
         rows.append(
             {
                 tr("Line"): line.name,
+                tr("As often as"): line_meaning(line.name),
                 tr("Expected"): words.number(line.frequency_hz, "Hz", 4),
                 tr("Found"): words.number(line.found_hz, "Hz", 4),
                 tr("Deviation"): off or words.NOT_KNOWN,
-                tr("Above surroundings"): words.number(line.prominence_db, "dB"),
+                tr("Above surroundings"): above,
             }
         )
     return rows
@@ -230,9 +241,16 @@ def _laid_over(lines: Lines, compared: Compared | None, other: Lines | None) -> 
     return shown
 
 
-def _envelope_unit(unit: str) -> str:
-    """The trade writes acceleration of an envelope as gE."""
-    return "gE" if unit == "g" else unit
+def envelope_unit(unit: str) -> str:
+    """The trade writes acceleration of an envelope as gE; lines of a spectrum are peak amplitudes."""
+    return tr("gE peak") if unit == "g" else unit
+
+
+def _thinned_title(title: str, lines: Lines) -> str:
+    """Say in a chart's title that not every line is there."""
+    if lines.largest_of == 1:
+        return title
+    return tr("{title}; of every {every} lines the largest", title=title, every=lines.largest_of)
 
 
 def _peaks(lines: Lines, seen: Seen) -> list[Peak]:

@@ -6,6 +6,7 @@ from typing import Any, Generic, TypeVar
 
 import streamlit as st
 from pydantic import BaseModel
+from sqlalchemy.engine import Connection
 
 from dashboard import words
 from dashboard.languages import tr
@@ -29,6 +30,7 @@ class Kept(Generic[_Row]):
         named: The same for people.
         keeps_unlisted: Whether rows that an uploaded table does not name stay as they are.
         check: What else is wrong with a row; empty when nothing is.
+        as_of: Reads the rows that put a version in force again, where those it names are not all.
     """
 
     kind: Kind
@@ -38,6 +40,7 @@ class Kept(Generic[_Row]):
     named: Callable[[_Row], str]
     keeps_unlisted: bool
     check: Callable[[_Row], str] = lambda _: ""
+    as_of: Callable[[Connection, int], list[_Row]] | None = None
 
 
 def show_round(board: Dashboard, kept: Kept[_Row], rows: Sequence[_Row]) -> None:
@@ -160,7 +163,10 @@ def _show_version(board: Dashboard, kept: Kept[_Row], version: Version, *, newes
         )  # fmt: skip
         if may(board, kept.action) and st.button(tr("Put in force again"), key=f"again:{kept.kind}:{number}"):
             with board.reader.read() as connection:
-                rows = read_rows(connection, kept.kind, kept.model, version_id=number)
+                if kept.as_of is not None:
+                    rows = kept.as_of(connection, number)
+                else:
+                    rows = read_rows(connection, kept.kind, kept.model, version_id=number)
             _put_in_force(board, kept, rows, tr("back to version {number}", number=number),
                           tr("Version {number} again", number=number))  # fmt: skip
             st.rerun()

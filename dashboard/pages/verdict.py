@@ -2,25 +2,34 @@
 
 import streamlit as st
 
-from dashboard import words
+from dashboard import sentences, words
 from dashboard.condition import BELIEVED, STOPPED, Condition, Staleness, data_age_s, learning_words, position
+from dashboard.fault_words import line_meaning
 from dashboard.languages import tr
 from dashboard.pages.addresses import point_address
-from dashboard.pages.links import link, plain, show_list
+from dashboard.pages.links import link, plain, show_list, show_row
+from dashboard.pages.outlook import Outlook, show_similar, show_stage, show_waiting
+from dashboard.pages.spectra import family_of
 from dashboard.queries.records import MachineRecord, PointRecord
 from schemas.messages import Alarm, Contribution
 
 TOLD_CONTRIBUTIONS = 5
+CALM_ZONES = frozenset({"A", "B"})
 CRITICAL = 4  # of 5: from here on a failure costs more than the machine
 
 
-def show_verdict(condition: Condition, machine: MachineRecord, verdict: Alarm | None, *, now_us: int) -> None:
+def show_verdict(
+    condition: Condition, machine: MachineRecord, verdict: Alarm | None, outlook: Outlook, *, now_us: int
+) -> None:  # fmt: skip
     """Show the card with the verdict."""
     with st.container(border=True):
         st.subheader(tr("Verdict"))
         st.markdown(words.plain(condition.reason))
         _show_causes(condition, verdict)
+        show_stage(outlook.signs)
         _show_remaining_life(condition, machine, now_us=now_us)
+        if condition.case is not None or (condition.remaining_life and condition.remaining_life.life):
+            show_waiting(condition.remaining_life.life if condition.remaining_life else None, machine.stop)
         for detail in condition.details[1:] if condition.case is not None else condition.details:
             st.caption(words.plain(detail))
         _show_measures(machine, verdict, now_us)
@@ -30,6 +39,7 @@ def show_verdict(condition: Condition, machine: MachineRecord, verdict: Alarm | 
         elif condition.case is None:
             for missing in missing_facts(machine):
                 st.caption(tr("Would make the next verdict surer: {fact}", fact=missing))
+        show_similar(outlook.similar, outlook.cause, st.context.timezone)
 
 
 def missing_facts(machine: MachineRecord) -> list[str]:
@@ -51,8 +61,8 @@ def _show_causes(condition: Condition, verdict: Alarm | None) -> None:
     diagnosis = verdict.diagnosis if verdict is not None else condition.case.diagnosis if condition.case else ()
     if not diagnosis:
         return
-    parts = [f"**{words.cause(item.label)} {item.confidence:.0%}**" for item in diagnosis[:1]]
-    parts += [f"{words.cause(item.label)} {item.confidence:.0%}" for item in diagnosis[1:4]]
+    parts = [f"**{words.cause(item.label)} {words.confidence(item.confidence)}**" for item in diagnosis[:1]]
+    parts += [f"{words.cause(item.label)} {words.confidence(item.confidence)}" for item in diagnosis[1:4]]
     st.markdown(tr("Cause, by confidence:") + " " + " · ".join(parts))
 
 
@@ -60,7 +70,7 @@ def _show_remaining_life(condition: Condition, machine: MachineRecord, *, now_us
     said = condition.remaining_life
     if said is None:
         return
-    basis = words.plain(said.basis)
+    basis = words.plain(sentences.said(said.basis))
     if said.life is None:
         st.caption(tr("How long it may last cannot be said: {basis}", basis=basis))
         return
@@ -101,12 +111,19 @@ def _show_measures(machine: MachineRecord, verdict: Alarm | None, now_us: int) -
     if latest.zone_basis and latest.quality == "ok":
         named = latest.zone is None or "zone" in latest.zone_basis
         said = "" if named else tr("zone {zone}:", zone=latest.zone) + " "
-        parts.append(said + words.plain(latest.zone_basis))
+        parts.append(said + words.plain(sentences.said(latest.zone_basis)))
     model = tr("release {version}", version=latest.model_version)
     model = model if latest.model_version else tr("the built-in statistics")
     age = words.age((now_us - latest.measured_at_us) / 1e6)
     where = tr("Now at {point}, measured {age}:", point=words.plain(position(chosen.point)), age=age)
     st.markdown(f"{where} " + "; ".join(parts or [tr("not judged")]))
+    if latest.zone in CALM_ZONES and latest.times_limit >= 1.0:
+        st.caption(
+            tr(
+                "The zone judges the overall level alone, which a bearing raises late; the score has heard the pattern "
+                "change."
+            )
+        )
     st.caption(tr("Score by {model}; alarm {state}", model=model, state=words.alarm_state(latest.alarm)))
 
 
@@ -118,6 +135,10 @@ def _show_findings(verdict: Alarm, machine: MachineRecord) -> None:
     against = [f.text for f in speaking if not f.speaks_for]
     against += [f.text for f in speaking if f.speaks_for and best and f.label != best]
     _bullets(tr("Speaks for it"), for_it, tr("nothing was said"))
+    family = family_of(best)
+    if for_it and family:
+        show_row([link(tr("See {family} in the signal", family=family), point_address(verdict.point))])
+        st.caption(tr("{family}: as often as {event}.", family=family, event=line_meaning(family)))
     _bullets(tr("Speaks against it"), against, tr("nothing was found"))
     _bullets(tr("Would make it surer"), [*asked, *missing_facts(machine)], "")
 
@@ -125,7 +146,7 @@ def _show_findings(verdict: Alarm, machine: MachineRecord) -> None:
 def _bullets(title: str, texts: list[str], otherwise: str) -> None:
     if not texts and not otherwise:
         return
-    lines = "\n".join(f"- {words.plain(text)}" for text in texts) or f"- {otherwise}"
+    lines = "\n".join(f"- {words.plain(sentences.said(text))}" for text in texts) or f"- {otherwise}"
     st.markdown(f"**{title}**\n\n{lines}")
 
 

@@ -14,7 +14,11 @@ from schemas.site_tables import case_event, machine, machine_case, request, work
 Tab = Literal["active", "shelved", "history"]
 SHOWN = 60  # cases of one list; a search finds the others
 LABELS = 2000
+SEARCHED = 1000  # cases that are over, among which those without a label are looked for
 ORDERS = 500
+SIMILAR = 5
+OUTCOMES_TOLD = 2
+_OUTCOMES = ("label", "maintenance", "note", "closed")
 _WORST_FIRST = sa.case({"danger": 3, "alert": 2, "notice": 1}, value=machine_case.c.priority, else_=0).desc()
 
 
@@ -58,6 +62,18 @@ class Label:
     text: str
     said_before: str
     """The best diagnosis of the case; empty where there was none."""
+
+
+@dataclass(frozen=True, slots=True)
+class SimilarCase:
+    """A case of another machine that is over; `told` is what people and site said of it last, kind and text."""
+
+    case_id: int
+    machine: str
+    title: str
+    opened_at_us: int
+    closed_at_us: int | None
+    told: tuple[tuple[str, str], ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +136,7 @@ def read_entries(
             _WORST_FIRST, machine_case.c.state.desc(), machine.c.criticality.desc(), machine_case.c.case_id
         )
     if find:
-        wanted = f"%{_escaped(find.casefold())}%"
+        wanted = search_pattern(find)
         query = query.where(
             sa.or_(
                 *(
@@ -179,15 +195,60 @@ def read_labels(connection: Connection, *, since_us: int, until_us: int, limit: 
 
 
 def read_unlabelled(connection: Connection, *, limit: int = SHOWN) -> list[CaseEntry]:
-    """Read cases that are over and of which nobody said what it was, newest first."""
+    """Read cases that are over and of which nobody said what it was, newest first, among the newest `SEARCHED`."""
     labelled = sa.exists().where(case_event.c.case_id == machine_case.c.case_id, case_event.c.kind == "label")
+    c = machine_case.c
+    newest = sa.select(c.case_id).where(c.state == "closed").order_by(c.case_id.desc()).limit(SEARCHED).subquery()
+    oldest = sa.select(sa.func.min(newest.c.case_id)).scalar_subquery()
     query = (
         _entries()
-        .where(machine_case.c.state == "closed", ~labelled)
+        .where(machine_case.c.state == "closed", machine_case.c.case_id >= oldest, ~labelled)
         .order_by(machine_case.c.case_id.desc())
         .limit(limit)
     )
     return [_entry(row) for row in connection.execute(query)]
+
+
+def read_similar(connection: Connection, machine_name: str, *, kind: str, cause: str) -> list[SimilarCase]:
+    """Read cases of other machines of the same kind with the same cause that are over, newest first.
+
+    Args:
+        connection: The database.
+        machine_name: Whose cases are left out.
+        kind: As nameplates say it: pump, fan ...
+        cause: What a person named, or else the likeliest.
+    """
+    query = (
+        sa.select(
+            machine_case.c.case_id, machine_case.c.machine, machine.c.title, machine_case.c.opened_at_us,
+            machine_case.c.closed_at_us,
+        )
+        .join(machine, machine.c.machine == machine_case.c.machine)
+        .where(
+            machine_case.c.cause == cause, machine_case.c.state == "closed", machine_case.c.machine != machine_name,
+            machine.c.nameplate["kind"].as_string() == kind,
+        )
+        .order_by(machine_case.c.case_id.desc())
+        .limit(SIMILAR)
+    )  # fmt: skip
+    cases = connection.execute(query).all()
+    place = sa.func.row_number().over(partition_by=case_event.c.case_id, order_by=case_event.c.event_id.desc())
+    last = (
+        sa.select(case_event.c.case_id, case_event.c.kind, case_event.c.text, place.label("place"))
+        .where(case_event.c.case_id.in_([row.case_id for row in cases]), case_event.c.kind.in_(_OUTCOMES))
+        .subquery()
+    )
+    told: dict[int, list[tuple[str, str]]] = {}
+    said = sa.select(last).where(last.c.place <= OUTCOMES_TOLD).order_by(last.c.case_id, last.c.place.desc())
+    for row in connection.execute(said) if cases else ():
+        told.setdefault(row.case_id, []).append((row.kind, row.text))
+    return [
+        SimilarCase(
+            row.case_id, row.machine, row.title or row.machine, row.opened_at_us, row.closed_at_us,
+            tuple(told.get(row.case_id, ())),
+        )
+        for row in cases
+    ]  # fmt: skip
 
 
 def read_asked(connection: Connection, request_ids: Sequence[str]) -> list[AskedEntry]:
@@ -219,5 +280,7 @@ def _label(row: Row[Any]) -> str:
     return str(detail.get("label") or row.text.partition(":")[0].strip())
 
 
-def _escaped(text: str) -> str:
-    return text.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")
+def search_pattern(text: str) -> str:
+    """A LIKE pattern that finds a text anywhere; its signs stand for themselves, escaped by a backslash."""
+    escaped = text.casefold().replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")
+    return f"%{escaped}%"

@@ -13,10 +13,12 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ValidationError
 from sqlalchemy.engine import Connection, Row
 
+from dashboard.queries.fleet import sender_of
 from dashboard.queries.plant import read_gateways, round_record
 from dashboard.queries.records import GatewayRecord, RoundRecord
 from schemas.messages import GateReport, ShadowSummary
 from schemas.site_tables import (
+    dead_letter,
     learning_round,
     ledger,
     machine,
@@ -28,6 +30,7 @@ from schemas.site_tables import (
     site_offer,
     waiting_update,
 )
+from schemas.topics import ROOT
 
 ROUNDS = 30  # by key
 UPDATES = 2_000  # of the round that is shown, and as many of the others, newest first; by key
@@ -37,6 +40,8 @@ LEDGER_ROWS = 400  # three classes: four months
 ROLLOUT_ROWS = 500
 FITS = 1_000  # those worse off first; the table has one row a machine and gateway
 OFFERS = 20
+REFUSED = 20
+LEARNING_TOPICS = f"{ROOT}/%/learning/%"
 SHOWN_NUMBERS = 8  # of an update, in its example
 
 _Said = TypeVar("_Said", bound=BaseModel)
@@ -184,6 +189,17 @@ class OfferRecord:
 
 
 @dataclass(frozen=True, slots=True)
+class RefusedMessage:
+    """A message of the learning that no round could use, with the member in whose name it came."""
+
+    member: str
+    reason: str
+    text: str
+    size_bytes: int
+    at_us: int
+
+
+@dataclass(frozen=True, slots=True)
 class Federation:
     """What every part of the federation page needs."""
 
@@ -193,6 +209,7 @@ class Federation:
     gateways: tuple[GatewayRecord, ...]
     offers: tuple[OfferRecord, ...]
     waiting: int
+    refused: tuple[RefusedMessage, ...] = ()
 
     def of_round(self, round_id: int) -> tuple[UpdateRecord, ...]:
         """The updates of one round, by name of the member."""
@@ -218,7 +235,16 @@ def read_federation(connection: Connection, *, round_id: int | None = None) -> F
         gateways=read_gateways(connection),
         offers=read_offers(connection),
         waiting=connection.execute(waits).scalar_one(),
+        refused=read_refused(connection),
     )
+
+
+def read_refused(connection: Connection) -> tuple[RefusedMessage, ...]:
+    """Read the messages of the learning that were refused outside of a merge, newest first; the table is bounded."""
+    c = dead_letter.c
+    query = sa.select(c.topic, c.reason, c.text, c.size_bytes, c.at_us).where(c.topic.like(LEARNING_TOPICS))
+    rows = connection.execute(query.order_by(c.letter_id.desc()).limit(REFUSED))
+    return tuple(RefusedMessage(sender_of(row.topic), *row[1:]) for row in rows)
 
 
 def read_updates(connection: Connection, rounds: Sequence[int]) -> tuple[UpdateRecord, ...]:

@@ -5,6 +5,7 @@ Sensors are read a page at a time, from the end of the index of each: `CAPTURES`
 
 from collections import Counter
 from dataclasses import dataclass
+from statistics import median
 from typing import Any
 
 import sqlalchemy as sa
@@ -13,7 +14,17 @@ from sqlalchemy.engine import Connection, Row
 
 from schemas.errors import TopicError
 from schemas.messages import GatewayStatus
-from schemas.site_tables import dead_letter, dead_letter_count, gateway, health, machine, point, release, rollout
+from schemas.site_tables import (
+    dead_letter,
+    dead_letter_count,
+    enrolled,
+    gateway,
+    health,
+    machine,
+    point,
+    release,
+    rollout,
+)
 from schemas.topics import topic_of
 
 SENSORS = 25  # a page: 5,000 rows of captures and 750 of batteries
@@ -63,6 +74,7 @@ class SensorRecord:
         saturated: Of the captures, those that were overdriven.
         unusable: Of the captures, those that nobody believes for another reason than a machine that stands.
         battery: Time in microseconds and voltage, one a day, oldest first; empty without a battery.
+        rssi_dbm: Strength of its radio signal, the median of those captures; None where it tells none.
     """
 
     point: str
@@ -77,11 +89,28 @@ class SensorRecord:
     saturated: int
     unusable: int
     battery: tuple[tuple[int, float], ...]
+    rssi_dbm: float | None = None
 
     @property
     def loss_share(self) -> float | None:
         """Of the captures it has numbered, those that are not here; None with too few to say."""
         return self.missing / (self.missing + self.captures) if self.captures > 1 else None
+
+
+@dataclass(frozen=True, slots=True)
+class Enrolled:
+    """Somebody on the aggregator's lists.
+
+    Attributes:
+        key_known: Whether what it signs is believed.
+        certificate_until_us: None where the broker asks for a password instead.
+    """
+
+    name: str
+    kind: str
+    revoked: bool
+    key_known: bool
+    certificate_until_us: int | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,6 +192,11 @@ def read_unknown_devices(connection: Connection) -> tuple[tuple[UnknownDevice, .
     return tuple(sorted(devices, key=lambda one: (-one.last_us, one.sender))), counts
 
 
+def read_enrolled(connection: Connection) -> dict[str, Enrolled]:
+    """Read who is on the aggregator's lists, by name; a row each."""
+    return {row.name: Enrolled(*row) for row in connection.execute(sa.select(enrolled))}
+
+
 def sender_of(topic: str) -> str:
     """Who has written to a topic, as far as it says."""
     try:
@@ -180,11 +214,13 @@ def _sensor(row: Row[Any], captures: list[Row[Any]], battery: tuple[tuple[int, f
     numbered = sum(max(numbers) - min(numbers) + 1 for numbers in by_boot.values())
     qualities = Counter(one.quality for one in captures)
     believed = qualities["ok"] + qualities["machine_stopped"]
+    strengths = [one.rssi_dbm for one in captures if one.rssi_dbm is not None]
     return SensorRecord(
         point=row.point, machine=row.machine, title=row.title, gateway=row.gateway, quality=row.quality,
         last_received_us=row.last_received_us, interval_s=row.interval_s, captures=len(captures),
         missing=numbered - sum(len(set(numbers)) for numbers in by_boot.values()),
         saturated=qualities[SATURATED], unusable=len(captures) - believed - qualities[SATURATED], battery=battery,
+        rssi_dbm=median(strengths) if strengths else None,
     )  # fmt: skip
 
 
@@ -195,7 +231,7 @@ def _captures(connection: Connection, names: list[str]) -> dict[str, list[Row[An
     c = health.c
     parts = [
         sa.select(
-            sa.select(c.point, c.capture_boot, c.capture_sequence, c.quality)
+            sa.select(c.point, c.capture_boot, c.capture_sequence, c.quality, c.rssi_dbm)
             .where(c.point == name)
             .order_by(c.measured_at_us.desc())
             .limit(CAPTURES)

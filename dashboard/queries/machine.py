@@ -1,5 +1,6 @@
 """This file knows how everything about one machine is asked for: history, evidence, and what was done about it."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -95,11 +96,20 @@ def read_span_us(connection: Connection, point_name: str) -> tuple[int, int] | N
     return None if first is None else (first, last)
 
 
-def read_buckets(connection: Connection, point_name: str, *, since_us: int, until_us: int) -> list[Bucket]:
+def read_buckets(
+    connection: Connection, point_name: str, *, since_us: int, until_us: int, quantities: Sequence[str] = QUANTITIES
+) -> list[Bucket]:
     """Read a point's history, gathered so that no more is sent than can be seen; extremes are kept.
 
     Captures that could not be believed count, but give no values. Where an hour is no wider than a pixel, the hours
     that the site has summed up are read instead of their captures.
+
+    Args:
+        connection: To the site's database.
+        point_name: Whose history.
+        since_us: From when on.
+        until_us: Up to when.
+        quantities: Those that are wanted; the others are None in every bucket.
     """
     width_us = max(1, (until_us - since_us) // BUCKETS)
     summed_until_us = since_us
@@ -107,11 +117,11 @@ def read_buckets(connection: Connection, point_name: str, *, since_us: int, unti
     if width_us >= HOUR_US:
         mark = sa.select(history_mark.c.summed_until_us).where(history_mark.c.point == point_name)
         summed_until_us = min(until_us, max(since_us, connection.scalar(mark) or 0))
-        buckets = _read_hours(connection, point_name, since_us, summed_until_us, width_us)
+        buckets = _read_hours(connection, point_name, since_us, summed_until_us, width_us, quantities)
     believed = health.c.quality == "ok"
     columns = [
         reduce(sa.case((believed, health.c[name]), else_=None)).label(f"{name}_{label}")
-        for name in QUANTITIES
+        for name in quantities
         for label, reduce in (("lowest", sa.func.min), ("highest", sa.func.max))
     ]
     bucket = (health.c.measured_at_us - since_us) // width_us
@@ -127,14 +137,16 @@ def read_buckets(connection: Connection, point_name: str, *, since_us: int, unti
         .group_by(bucket)
         .order_by(sa.func.min(health.c.measured_at_us))
     )
-    return buckets + [_bucket(tuple(row)) for row in connection.execute(query)]
+    return buckets + [_bucket(tuple(row), quantities) for row in connection.execute(query)]
 
 
-def _read_hours(connection: Connection, point_name: str, since_us: int, until_us: int, width_us: int) -> list[Bucket]:
+def _read_hours(
+    connection: Connection, point_name: str, since_us: int, until_us: int, width_us: int, quantities: Sequence[str]
+) -> list[Bucket]:
     c = history_hour.c
     columns = [
         reduce(c[f"{name}_{label}"])
-        for name in QUANTITIES
+        for name in quantities
         for label, reduce in (("lowest", sa.func.min), ("highest", sa.func.max))
     ]
     bucket = (c.hour * HOUR_US - since_us // HOUR_US * HOUR_US) // width_us
@@ -146,11 +158,22 @@ def _read_hours(connection: Connection, point_name: str, since_us: int, until_us
         .group_by(bucket)
         .order_by(sa.func.min(c.first_us))
     )
-    return [_bucket(tuple(row)) for row in connection.execute(query)]
+    return [_bucket(tuple(row), quantities) for row in connection.execute(query)]
 
 
-def _bucket(row: tuple[Any, ...]) -> Bucket:
-    return Bucket(row[0], row[1], int(row[2]), int(row[3]), tuple(row[4::2]), tuple(row[5::2]))
+def _bucket(row: tuple[Any, ...], quantities: Sequence[str]) -> Bucket:
+    lowest, highest = dict(zip(quantities, row[4::2], strict=True)), dict(zip(quantities, row[5::2], strict=True))
+    return Bucket(
+        row[0], row[1], int(row[2]), int(row[3]), tuple(lowest.get(name) for name in QUANTITIES),
+        tuple(highest.get(name) for name in QUANTITIES),
+    )  # fmt: skip
+
+
+def read_baseline(connection: Connection, point_name: str) -> tuple[int, int | None] | None:
+    """From when to when the point learnt what healthy is; to None while it still learns, None where nobody knows."""
+    columns = (point.c.baseline_from_us, point.c.baseline_until_us)
+    row = connection.execute(sa.select(*columns).where(point.c.point == point_name)).one_or_none()
+    return None if row is None or row[0] is None else (row[0], row[1])
 
 
 def read_evidence_list(connection: Connection, machine_name: str) -> list[EvidenceEntry]:
@@ -166,6 +189,20 @@ def read_evidence_list(connection: Connection, machine_name: str) -> list[Eviden
         .limit(LISTED)
     )  # fmt: skip
     return [EvidenceEntry(*row) for row in connection.execute(query)]
+
+
+def read_entry(connection: Connection, name: str) -> EvidenceEntry | None:
+    """Read the piece of evidence that an address names, without its content; None where it names none."""
+    source, _, numbers = name.partition(":")
+    boot, colon, sequence = numbers.partition(":")
+    if not (colon and boot.isdecimal() and sequence.isdecimal()) or max(len(boot), len(sequence)) > 18:
+        return None
+    c = evidence.c
+    query = sa.select(
+        c.gateway, c.boot, c.sequence, c.point, c.measured_at_us, c.why, c.waveform_samples
+    ).where(c.gateway == source, c.boot == int(boot), c.sequence == int(sequence))  # fmt: skip
+    row = connection.execute(query).one_or_none()
+    return None if row is None else EvidenceEntry(*row)
 
 
 def read_evidence(connection: Connection, entry: EvidenceEntry) -> Evidence | None:

@@ -1,6 +1,6 @@
 """This file knows how the state of the whole plant is asked for, in few queries whatever the number of machines."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from typing import Any
@@ -20,6 +20,7 @@ from dashboard.queries.records import (
     RoundRecord,
     Trend,
 )
+from schemas.asset_table import StopCost
 from schemas.messages import Diagnosis, RemainingLife
 from schemas.nameplate import Nameplate
 from schemas.site_tables import case_event, gateway, health, learning_round, machine, machine_case, point
@@ -40,6 +41,17 @@ class PlantEvent:
     kind: str
     actor: str
     text: str
+    title: str
+    """How the machine is called; empty where it has no title."""
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a machine stands, and how it is called."""
+
+    machine: str
+    title: str = ""
+    area: str = ""
 
 
 _diagnoses: TypeAdapter[tuple[Diagnosis, ...]] = TypeAdapter(tuple[Diagnosis, ...])
@@ -47,70 +59,96 @@ _diagnoses: TypeAdapter[tuple[Diagnosis, ...]] = TypeAdapter(tuple[Diagnosis, ..
 
 def read_plant(connection: Connection, *, with_trends: bool = True) -> Plant:
     """Read machines with points, latest judgements, open cases, gateways and the last round."""
-    gateways = read_gateways(connection)
-    points = _with_latest(read_points(connection, gateways), read_latest(connection))
-    by_machine: dict[str, list[PointRecord]] = {}
-    for found in points:
-        by_machine.setdefault(found.machine, []).append(found)
-    cases = {found.machine: found for found in read_open_cases(connection)}
-    machines = tuple(
-        _machine(row, tuple(by_machine.get(row.machine, ())), cases.get(row.machine))
-        for row in connection.execute(sa.select(machine).order_by(machine.c.machine))
-    )
-    arrivals = [found.last_received_us for found in points if found.last_received_us is not None]
+    machines = read_machines(connection, None)
+    arrivals = [p.last_received_us for found in machines for p in found.points if p.last_received_us is not None]
     return Plant(
         machines=machines,
-        gateways=gateways,
+        gateways=read_gateways(connection),
         trends=read_small_trends(connection, machines) if with_trends else {},
         last_round=read_last_round(connection),
         newest_received_us=max(arrivals, default=None),
     )
 
 
+def read_machines(connection: Connection, names: Sequence[str] | None) -> tuple[MachineRecord, ...]:
+    """Read some machines with points, latest judgements and open cases, by name; None for all."""
+    points = _with_latest(read_points(connection, machines=names), read_latest(connection, machines=names))
+    by_machine: dict[str, list[PointRecord]] = {}
+    for found in points:
+        by_machine.setdefault(found.machine, []).append(found)
+    cases = {found.machine: found for found in read_open_cases(connection, machines=names)}
+    query = _of(sa.select(machine).order_by(machine.c.machine), machine.c.machine, names)
+    return tuple(
+        _machine(row, tuple(by_machine.get(row.machine, ())), cases.get(row.machine))
+        for row in connection.execute(query)
+    )
+
+
 def read_machine(connection: Connection, name: str) -> MachineRecord | None:
     """Read one machine; None if the site knows none of this name."""
-    row = connection.execute(sa.select(machine).where(machine.c.machine == name)).one_or_none()
-    if row is None:
-        return None
-    points = read_points(connection, read_gateways(connection), machine_name=name)
-    latest = read_latest(connection, machine_name=name)
-    cases = read_open_cases(connection, machine_name=name)
-    return _machine(row, _with_latest(points, latest), cases[0] if cases else None)
+    found = read_machines(connection, [name])
+    return found[0] if found else None
 
 
-def read_points(
-    connection: Connection, gateways: Iterable[GatewayRecord], *, machine_name: str | None = None
-) -> tuple[PointRecord, ...]:
-    """Read measurement points, without their latest judgement."""
-    captures = {
-        status.get("point"): status.get("captures")
-        for found in gateways
-        for status in found.status.get("points", ())
-        if isinstance(status, dict)
-    }
-    query = sa.select(point).order_by(point.c.point)
-    if machine_name is not None:
-        query = query.where(point.c.machine == machine_name)
+def read_points(connection: Connection, *, machines: Sequence[str] | None = None) -> tuple[PointRecord, ...]:
+    """Read measurement points, without their latest judgement; None for those of all machines."""
+    rows = connection.execute(_of(sa.select(point).order_by(point.c.point), point.c.machine, machines)).all()
+    captures = _captures_learnt(connection, {row.gateway for row in rows if row.learning == "learning"})
     return tuple(
         PointRecord(
             point=row.point, machine=row.machine, gateway=row.gateway, learning=row.learning,
-            learning_share=row.learning_share, learning_captures=captures.get(row.point), quality=row.quality,
+            learning_share=row.learning_share,
+            learning_captures=captures.get(row.point) if row.learning == "learning" else None, quality=row.quality,
             notice=row.notice, last_measured_us=row.last_measured_us, last_received_us=row.last_received_us,
             interval_s=row.interval_s,
         )
-        for row in connection.execute(query)
+        for row in rows
     )  # fmt: skip
 
 
-def read_latest(connection: Connection, *, machine_name: str | None = None) -> dict[str, LatestHealth]:
+def read_place(connection: Connection, name: str) -> Place | None:
+    """Read where one machine stands; None if the site knows none of this name."""
+    query = sa.select(machine.c.machine, machine.c.title, machine.c.area).where(machine.c.machine == name)
+    row = connection.execute(query).one_or_none()
+    return None if row is None else Place(*row)
+
+
+def read_point_titles(connection: Connection) -> list[tuple[str, str]]:
+    """Read every measurement point's name, and how its machine is called."""
+    query = (
+        sa.select(point.c.point, point.c.machine, machine.c.title)
+        .join(machine, machine.c.machine == point.c.machine, isouter=True)
+        .order_by(point.c.point)
+    )
+    return [(row.point, row.title or row.machine) for row in connection.execute(query)]
+
+
+def _captures_learnt(connection: Connection, gateways: Collection[str]) -> dict[str, int | None]:
+    """How many captures each point has learnt from, as its gateway said last."""
+    if not gateways:
+        return {}
+    said = connection.execute(sa.select(gateway.c.status).where(gateway.c.gateway.in_(sorted(gateways)))).scalars()
+    return {
+        str(status.get("point")): status.get("captures")
+        for found in said
+        if isinstance(found, dict)
+        for status in found.get("points", ())
+        if isinstance(status, dict)
+    }
+
+
+def _of(query: sa.Select[Any], column: sa.Column[str], names: Sequence[str] | None) -> sa.Select[Any]:
+    return query if names is None else query.where(column.in_(list(names)))
+
+
+def read_latest(connection: Connection, *, machines: Sequence[str] | None = None) -> dict[str, LatestHealth]:
     """Read the newest judgement of each point: one step down the index of each."""
     newest_us = sa.func.max(health.c.measured_at_us)
     newest = sa.select(
         point.c.point,
         sa.select(newest_us).where(health.c.point == point.c.point).scalar_subquery().label("measured_at_us"),
     )
-    if machine_name is not None:
-        newest = newest.where(point.c.machine == machine_name)
+    newest = _of(newest, point.c.machine, machines)
     # Materialized: else SQLite turns it inside out and walks the whole history.
     seeds = newest.cte("newest").prefix_with("MATERIALIZED")
     query = (
@@ -122,23 +160,25 @@ def read_latest(connection: Connection, *, machine_name: str | None = None) -> d
     return {row.point: latest_of(row) for row in connection.execute(query)}
 
 
-def read_open_cases(connection: Connection, *, machine_name: str | None = None) -> list[CaseRecord]:
+def read_open_cases(connection: Connection, *, machines: Sequence[str] | None = None) -> list[CaseRecord]:
     """Read cases that are not closed."""
     query = sa.select(machine_case).where(machine_case.c.state != "closed").order_by(machine_case.c.case_id)
-    if machine_name is not None:
-        query = query.where(machine_case.c.machine == machine_name)
-    return [case_record(row) for row in connection.execute(query)]
+    return [case_record(row) for row in connection.execute(_of(query, machine_case.c.machine, machines))]
 
 
 def read_plant_events(connection: Connection, *, since_us: int, limit: int) -> list[PlantEvent]:
     """Read what happened to cases since a time, newest first."""
     query = (
-        sa.select(case_event.c.at_us, machine_case.c.machine, case_event.c.kind, case_event.c.actor, case_event.c.text)
+        sa.select(
+            case_event.c.at_us, machine_case.c.machine, case_event.c.kind, case_event.c.actor, case_event.c.text,
+            sa.func.coalesce(machine.c.title, ""),
+        )
         .join(machine_case, machine_case.c.case_id == case_event.c.case_id)
+        .join(machine, machine.c.machine == machine_case.c.machine, isouter=True)
         .where(case_event.c.at_us >= since_us)
         .order_by(case_event.c.at_us.desc(), case_event.c.event_id.desc())
         .limit(limit)
-    )
+    )  # fmt: skip
     return [PlantEvent(*row) for row in connection.execute(query)]
 
 
@@ -176,7 +216,8 @@ def case_record(row: Row[Any]) -> CaseRecord:
     """Make a record of a row of `machine_case`."""
     return CaseRecord(
         row.case_id, row.machine, row.state, row.priority, row.title, read_diagnosis(row.diagnosis),
-        row.opened_at_us, row.changed_at_us, row.closed_at_us, row.acknowledged_by,
+        row.opened_at_us, row.changed_at_us, row.closed_at_us, row.acknowledged_by, row.shelved_until_us,
+        row.shelved_by, row.shelved_reason, dict(row.points or {}),
     )  # fmt: skip
 
 
@@ -213,7 +254,10 @@ def _machine(row: Row[Any], points: tuple[PointRecord, ...], case: CaseRecord | 
         plate = Nameplate.model_validate(row.nameplate) if row.nameplate else None
     except ValidationError:
         plate = None
-    return MachineRecord(row.machine, row.title, row.criticality, plate, row.first_seen_us, points, case)
+    return MachineRecord(
+        row.machine, row.title, row.criticality, plate, row.first_seen_us, points, case, row.area,
+        StopCost(row.stop_cost_per_h, row.currency, row.stop_h),
+    )  # fmt: skip
 
 
 def _with_latest(points: Iterable[PointRecord], latest: dict[str, LatestHealth]) -> tuple[PointRecord, ...]:

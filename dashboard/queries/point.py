@@ -42,6 +42,51 @@ def read_point_evidence(connection: Connection, point_name: str, *, limit: int =
     return [EvidenceEntry(*row) for row in connection.execute(query)]
 
 
+@dataclass(frozen=True, slots=True)
+class NamedCapture:
+    """One capture as its sensor numbered it."""
+
+    boot: int
+    sequence: int
+    measured_at_us: int
+
+
+def read_arrived(connection: Connection, point_name: str, reasons: Sequence[str]) -> list[EvidenceEntry]:
+    """Read which evidence came for some reasons, the latest to come first; of older captures too."""
+    query = (
+        sa.select(
+            evidence.c.gateway, evidence.c.boot, evidence.c.sequence, evidence.c.point, evidence.c.measured_at_us,
+            evidence.c.why, evidence.c.waveform_samples,
+        )
+        .where(evidence.c.point == point_name, evidence.c.why.in_(reasons))
+        .order_by(evidence.c.boot.desc(), evidence.c.sequence.desc())
+        .limit(LISTED)
+    )  # fmt: skip
+    return [EvidenceEntry(*row) for row in connection.execute(query)]
+
+
+def read_nearest_capture(connection: Connection, point_name: str, at_us: int) -> NamedCapture | None:
+    """Read which believable capture of a point lies nearest to a time; None where there is none."""
+    columns = (health.c.capture_boot, health.c.capture_sequence, health.c.measured_at_us)
+    of_point = sa.select(*columns).where(health.c.point == point_name, health.c.quality == "ok")
+    before = of_point.where(health.c.measured_at_us <= at_us).order_by(health.c.measured_at_us.desc()).limit(1)
+    after = of_point.where(health.c.measured_at_us > at_us).order_by(health.c.measured_at_us).limit(1)
+    found = [NamedCapture(*row) for query in (before, after) for row in connection.execute(query)]
+    return min(found, key=lambda one: abs(one.measured_at_us - at_us), default=None)
+
+
+def read_capture_before(connection: Connection, point_name: str, measured_at_us: int) -> NamedCapture | None:
+    """Read the capture that came before one; None where there is none."""
+    query = (
+        sa.select(health.c.capture_boot, health.c.capture_sequence, health.c.measured_at_us)
+        .where(health.c.point == point_name, health.c.measured_at_us < measured_at_us)
+        .order_by(health.c.measured_at_us.desc())
+        .limit(1)
+    )
+    row = connection.execute(query).one_or_none()
+    return None if row is None else NamedCapture(*row)
+
+
 def read_many(connection: Connection, entries: Sequence[EvidenceEntry]) -> list[tuple[EvidenceEntry, Evidence]]:
     """Read the content of some pieces of evidence; those that cannot be read are left out."""
     found = [(entry, read_evidence(connection, entry)) for entry in entries]

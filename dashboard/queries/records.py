@@ -1,8 +1,10 @@
 """This file knows the rows the pages are made of, as frozen records; nothing here asks the database."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
+from schemas.asset_table import NOT_SAID, StopCost
 from schemas.messages import Diagnosis, RemainingLife
 from schemas.nameplate import Nameplate
 
@@ -66,7 +68,7 @@ class PointRecord:
 
 @dataclass(frozen=True, slots=True)
 class CaseRecord:
-    """One case of a machine."""
+    """One case of a machine; `points` is the last alarm state of each that joined, `point:quantity` of an own limit."""
 
     case_id: int
     machine: str
@@ -78,6 +80,14 @@ class CaseRecord:
     changed_at_us: int
     closed_at_us: int | None
     acknowledged_by: str | None
+    shelved_until_us: int | None = None
+    shelved_by: str | None = None
+    shelved_reason: str | None = None
+    points: Mapping[str, str] = field(default_factory=dict)
+
+    def on_shelf(self, now_us: int) -> bool:
+        """Whether somebody has put it out of sight; not any more once the time is over, even if no site says so."""
+        return self.shelved_until_us is not None and self.shelved_until_us > now_us
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +101,8 @@ class MachineRecord:
     first_seen_us: int
     points: tuple[PointRecord, ...]
     case: CaseRecord | None
+    area: str = ""
+    stop: StopCost = NOT_SAID
 
 
 @dataclass(frozen=True, slots=True)

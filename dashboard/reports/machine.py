@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from dashboard import words
+from dashboard import sentences, words
 from dashboard.condition import Condition, judge, position
 from dashboard.languages import speaking, tr
 from dashboard.pages.case_desk import event_words
@@ -28,7 +28,7 @@ from dashboard.reports import paper
 from dashboard.reports.paper import Flowable
 from dashboard.reports.pictures import Marked, spectrum_picture, trend_picture
 from dashboard.runtime import Dashboard
-from dashboard.zone_words import zone_basis
+from dashboard.zone_words import velocity_title, zone_basis
 from schemas.asset_table import LimitRow
 from schemas.errors import MessageRejected
 from schemas.messages import Alarm, Evidence
@@ -114,17 +114,18 @@ def _verdict(facts: MachineFacts) -> list[Flowable]:
     story += [paper.line(detail, grey=True) for detail in condition.details]
     diagnosis = verdict.diagnosis if verdict is not None else condition.case.diagnosis if condition.case else ()
     if diagnosis:
-        causes = " · ".join(f"{words.cause(item.label)} {item.confidence:.0%}" for item in diagnosis[:4])
+        causes = " · ".join(f"{words.cause(item.label)} {words.confidence(item.confidence)}" for item in diagnosis[:4])
         story.append(paper.line(tr("Cause, by confidence:") + " " + causes, bold=True))
     remaining = condition.remaining_life
     if remaining is not None and remaining.life is not None:
         how_long = words.remaining_life(remaining.life)
-        story.append(paper.line(f"{how_long[0].upper()}{how_long[1:]}: {remaining.basis}"))
+        story.append(paper.line(f"{how_long[0].upper()}{how_long[1:]}: {sentences.said(remaining.basis)}"))
     elif remaining is not None:
-        story.append(paper.line(tr("How long it may last cannot be said: {basis}", basis=remaining.basis), grey=True))
+        why_not = sentences.said(remaining.basis)
+        story.append(paper.line(tr("How long it may last cannot be said: {basis}", basis=why_not), grey=True))
     if verdict is not None:
         for title, speaks_for in ((tr("Speaks for it"), True), (tr("Speaks against it"), False)):
-            said = [finding.text for finding in verdict.findings if finding.speaks_for == speaks_for]
+            said = [sentences.said(finding.text) for finding in verdict.findings if finding.speaks_for == speaks_for]
             story.append(paper.line(title, bold=True))
             story += [paper.line(f"· {sentence}") for sentence in said] or [
                 paper.line(tr("nothing was said"), grey=True)
@@ -143,10 +144,12 @@ def _trends(facts: MachineFacts, zone: str) -> list[Flowable]:
     story.append(paper.line(tr("Point {point}", point=facts.point), grey=True))
     at_us = [bucket.last_us for bucket in facts.buckets]
     none: list[float | None] = [None] * len(at_us)
+    speeds = [rpm for bucket in facts.buckets if (rpm := bucket.lowest[QUANTITIES.index("rpm")])]
+    lowest_rpm = min(speeds, default=None)
     for quantity, title, unit in (
         ("score", tr("Anomaly score, dashed its limit"), ""),
-        ("velocity_rms_mm_s", tr("Velocity, 10 to 1000 Hz"), "mm/s RMS"),
-        ("envelope_rms_g", tr("Envelope"), "g RMS"),
+        ("velocity_rms_mm_s", velocity_title(facts.machine.nameplate, lowest_rpm=lowest_rpm), "mm/s RMS"),
+        ("envelope_rms_g", tr("Envelope"), "gE RMS"),
     ):
         values = [bucket.highest[QUANTITIES.index(quantity)] for bucket in facts.buckets]
         if not any(value is not None for value in values):
@@ -165,7 +168,7 @@ def _spectra(facts: MachineFacts) -> list[Flowable]:
     if found is None:
         return [*story, paper.line(tr("No spectra have been sent. Raw signals stay on the gateway."))]
     speed = tr("speed not known") if found.rpm is None else f"{found.rpm:.0f} rpm"
-    story.append(paper.line(f"{found.point}, {speed}, {found.why}", grey=True))
+    story.append(paper.line(f"{found.point}, {speed}, {sentences.said(found.why)}", grey=True))
     label = facts.verdict.diagnosis[0].label if facts.verdict is not None and facts.verdict.diagnosis else ""
     family = _FAMILY.get(label, "")
     lines = [line for line in found.fault_lines if line.name == family and line.frequency_hz > 0.0]
@@ -180,23 +183,31 @@ def _spectra(facts: MachineFacts) -> list[Flowable]:
         story.append(
             spectrum_picture(
                 title, found.envelope.start, found.envelope.step, found.envelope.unpack(), marks,
-                unit=found.envelope.value_unit, up_to_hz=HARMONICS_SHOWN * max(bearing) if bearing else None,
+                unit=_peak_unit(found.envelope.value_unit, envelope=True),
+                up_to_hz=HARMONICS_SHOWN * max(bearing) if bearing else None,
             )
         )  # fmt: skip
         story.append(
             spectrum_picture(tr("Spectrum"), found.spectrum.start, found.spectrum.step, found.spectrum.unpack(), (),
-                             unit=found.spectrum.value_unit)
+                             unit=_peak_unit(found.spectrum.value_unit))
         )  # fmt: skip
     except MessageRejected as problem:
         story.append(paper.line(tr("The spectra of this capture are damaged: {problem}", problem=str(problem))))
     return story
 
 
+def _peak_unit(unit: str, *, envelope: bool = False) -> str:
+    """Lines of spectra are peak amplitudes; the trade writes acceleration of an envelope as gE."""
+    if unit != "g":
+        return unit
+    return tr("gE peak") if envelope else tr("g peak")
+
+
 def _limits(facts: MachineFacts) -> list[Flowable]:
     story = [paper.heading(tr("Limits, and on what they rest"))]
     plate = facts.machine.nameplate
     basis = tr("no zones: the nameplate is not known") if plate is None else zone_basis(plate, with_numbers=True)
-    rows: list[tuple[str, str, str]] = [(tr("Velocity zones, mm/s RMS"), basis, tr("standard and nameplate"))]
+    rows: list[tuple[str, str, str]] = [(tr("Velocity zones"), basis, tr("standard and nameplate"))]
     rows += [
         (
             tr("Score at {point}", point=position(point.point)), words.number(point.latest.limit),
@@ -241,7 +252,7 @@ def _work(facts: MachineFacts, zone: str) -> list[Flowable]:
     rows = [
         (
             words.moment(event.at_us, zone), str(case_id), event_words(event.kind),
-            "" if event.actor == "site" else event.actor, event.text,
+            "" if event.actor == "site" else event.actor, sentences.told(event.actor, event.text),
         )
         for case_id, event in facts.events
     ]  # fmt: skip

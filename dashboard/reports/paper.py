@@ -33,7 +33,7 @@ from reportlab.platypus import (
 from dashboard.languages import language, tr
 
 INK, GREY, RULE, GROUND = HexColor("#22252a"), HexColor("#5b6068"), HexColor("#b9b9b2"), HexColor("#f0f0ec")
-LEVEL_INK = {"danger": HexColor("#c1121f"), "alert": HexColor("#b64d00"), "notice": HexColor("#7a5e00")}
+LEVEL_INK = {"danger": HexColor("#a50d18"), "alert": HexColor("#ad4700"), "notice": HexColor("#7a5e00")}
 __all__ = [
     "FONT", "GREY", "INK", "RULE", "WIDTH", "Flowable", "Titled", "fonts", "gap", "heading", "line", "marked",
     "print_report", "style", "table", "text",

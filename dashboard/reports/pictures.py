@@ -13,6 +13,7 @@ from reportlab.graphics.shapes import Drawing, Line, PolyLine, String
 from reportlab.lib.colors import HexColor
 
 from dashboard.reports.paper import FONT, GREY, INK, RULE, WIDTH, fonts
+from dashboard.units import shown as as_read
 
 FloatArray = NDArray[np.floating[Any]]
 
@@ -21,7 +22,7 @@ LEFT, BOTTOM, TOP = 42.0, 26.0, 14.0
 MOST_POINTS = 1500  # of one line on paper; of several captures at one place the highest
 TICKS = 5
 GAP_STEPS = 2.5  # times the usual distance
-LIMIT_INK, CURSOR_INK = HexColor("#c1121f"), HexColor("#1f5fa8")
+LIMIT_INK, CURSOR_INK = HexColor("#a50d18"), HexColor("#1f5fa8")
 MINUTE_US, HOUR_US, DAY_US = 60_000_000, 3_600_000_000, 86_400_000_000
 _STEPS_US = [
     *(n * MINUTE_US for n in (1, 5, 15, 30)), *(n * HOUR_US for n in (1, 2, 6, 12)),
@@ -51,8 +52,10 @@ def trend_picture(
         unit: Of the values.
         zone: For the days and hours below it.
     """
+    read = as_read(unit)
+    values, limit = ([None if one is None else one * read.factor for one in line] for line in (values, limit))
     found = [value for value in (*values, *limit) if value is not None and math.isfinite(value)]
-    picture = _Picture(title, unit, (float(at_us[0]), float(at_us[-1])), (0.0, max(found, default=1.0)))
+    picture = _Picture(title, read.unit, (float(at_us[0]), float(at_us[-1])), (0.0, max(found, default=1.0)))
     span_us = at_us[-1] - at_us[0]
     step_us = next((step for step in _STEPS_US if span_us / step <= 7), _STEPS_US[-1])
     local = ZoneInfo(zone)
@@ -88,9 +91,10 @@ def spectrum_picture(
         shown = frequency_hz <= up_to_hz
         if shown.sum() > 2:
             frequency_hz, values = frequency_hz[shown], values[shown]
-    frequency_hz, values = _thinned(frequency_hz, values)
+    read = as_read(unit)
+    frequency_hz, values = _thinned(frequency_hz, values * read.factor)
     picture = _Picture(
-        title, unit, (float(frequency_hz[0]), float(frequency_hz[-1])), (0.0, float(values.max() or 1.0))
+        title, read.unit, (float(frequency_hz[0]), float(frequency_hz[-1])), (0.0, float(values.max() or 1.0))
     )
     step = _round_step(float(frequency_hz[-1] - frequency_hz[0]), 8)
     for number in range(math.ceil(frequency_hz[0] / step), int(frequency_hz[-1] / step) + 1):

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from dashboard import words
+from dashboard import sentences, words
 from dashboard.condition import Condition
 from dashboard.languages import speaking, tr
 from dashboard.pages.alarm_list import level_of
@@ -91,7 +91,7 @@ def _case(case: CaseEntry, zone: str) -> list[Flowable]:
     else:
         standing = tr("nobody has acknowledged it")
     since = tr("open since {at}, {standing}", at=words.moment(case.opened_at_us, zone), standing=standing)
-    story = [paper.marked(case.priority, level_of(case).said, title), paper.line(case.reason)]
+    story = [paper.marked(case.priority, level_of(case).said, title), paper.line(sentences.said(case.reason))]
     story.append(paper.line(since, grey=True))
     if case.shelved_until_us is not None:
         shelved = tr("on the shelf until {until} by {who}: {reason}", until=words.moment(case.shelved_until_us, zone),
@@ -132,7 +132,7 @@ def _history(facts: ShiftFacts, zone: str) -> list[Flowable]:
     rows = [
         (
             words.clock(one.at_us, zone), titles.get(one.machine, one.machine), f"{one.case_id}",
-            event_words(one.kind), "" if one.actor == "site" else one.actor, one.text,
+            event_words(one.kind), "" if one.actor == "site" else one.actor, sentences.told(one.actor, one.text),
         )
         for one in facts.happened
     ]  # fmt: skip

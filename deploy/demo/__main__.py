@@ -15,7 +15,7 @@ from pathlib import Path
 
 from aggregator.broker_files import ServedBy, find_mosquitto, served_by
 from aggregator.settings import BrokerServerSettings
-from deploy.demo.conductor import Conductor
+from deploy.demo.conductor import Conductor, screen_address
 from deploy.demo.errors import DemoError, Interrupted, StageFailed
 from deploy.demo.pictures import SETTLE_MS, take_pictures
 from deploy.demo.plan import Plan, recorded_plan, simulated_plan
@@ -63,23 +63,21 @@ def _run_once(options: argparse.Namespace, story: Story, stop: threading.Event) 
 
 
 def _run(conductor: Conductor, options: argparse.Namespace, story: Story) -> int:
-    result = 0
+    once = options.check or options.screenshots is not None
+    result = 1 if once else 0  # of whoever stops us: what is to be shown or proved is not, yet
     try:
         conductor.bring_up()
         if options.check:
             conductor.check()
+            result = 0
         elif options.screenshots is not None:
-            site, machine = conductor.wait_for_alarm()
-            threading.Event().wait(SETTLE_MS / 1000)
-            point = alarmed_point(site, machine)
-            for picture in take_pictures(conductor.screen_address(site), machine, point, options.screenshots):
-                story.say(str(picture))
-        else:
+            _photograph(conductor, options.screenshots, story)
+            result = 0
+        if options.stay or not once:
             story.say("Ctrl-C stops everything; `make demo` goes on from here, `make demo RESET=1` starts afresh.")
             conductor.watch()
     except Interrupted:
         story.happened("stopping")
-        result = 1 if options.check or options.screenshots else 0
     except StageFailed as error:
         story.happened(f"FAILED: {error}")
         result = 1
@@ -91,6 +89,14 @@ def _run(conductor: Conductor, options: argparse.Namespace, story: Story) -> int
     if options.check:
         story.happened("the whole plant works" if result == 0 else "the check does not hold")
     return result
+
+
+def _photograph(conductor: Conductor, folder: Path, story: Story) -> None:
+    site, machine = conductor.wait_for_alarm()
+    threading.Event().wait(SETTLE_MS / 1000)
+    point, visitor = alarmed_point(site, machine), conductor.secrets.admin
+    for picture in take_pictures(screen_address(site), visitor, machine, point, folder):
+        story.say(str(picture))
 
 
 def _broker(options: argparse.Namespace) -> ServedBy:
@@ -126,6 +132,7 @@ def _own_folder(options: argparse.Namespace) -> Iterator[Path]:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="make demo", description="A whole plant on this machine's loopback.")
     parser.add_argument("--check", action="store_true", help="prove that everything works, and leave")
+    parser.add_argument("--stay", action="store_true", help="with --check: go on until stopped, once it holds")
     parser.add_argument("--reset", action="store_true", help="forget what an earlier demonstration has learnt")
     parser.add_argument("--recordings", type=Path, metavar="FOLDER", help="play real recordings, not the simulator")
     parser.add_argument("--broker", choices=("auto", "mosquitto", "embedded"), default="auto",

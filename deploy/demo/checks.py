@@ -1,6 +1,6 @@
 """This file knows what must hold before `make demo CHECK=1` may say that the plant works: judged from what was seen."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from deploy.demo.names import DemoPlant
@@ -9,11 +9,12 @@ from deploy.demo.watch import EnterpriseSeen, SiteSeen
 
 @dataclass(frozen=True, slots=True)
 class Sight:
-    """Everything seen at one moment; sites by name, pages as site to whether they answer."""
+    """Everything seen at one moment: sites by name, which pages answer, (site, words) of what a phone was told."""
 
     sites: Mapping[str, SiteSeen]
     enterprise: EnterpriseSeen
     pages: Mapping[str, bool]
+    told: Sequence[tuple[str, str]]
 
 
 @dataclass(slots=True)
@@ -38,6 +39,10 @@ class Checks:
             "that release, or a later one, runs on every gateway": fleet > 0
             and all(_runs(seen, fleet, len(plant.gateways_of(name))) for name, seen in sight.sites.items()),
             f"the alarm is in the site's database: {failing}": plant.expected.failing <= raised,
+            f"the shift's phone has been told: {failing}": all(
+                any(told_by == site and machine in words for told_by, words in sight.told)
+                for site, machine in plant.expected.failing
+            ),
         }
 
     def newly_held(self, judged: Mapping[str, bool]) -> list[str]:

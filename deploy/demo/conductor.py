@@ -8,19 +8,23 @@ from collections.abc import Callable
 from pathlib import Path
 
 from aggregator.broker_files import ServedBy
+from dashboard.pages.addresses import machine_address
 from deploy.demo.checks import Checks, Sight, alarms_of
 from deploy.demo.errors import Interrupted, StageFailed
 from deploy.demo.joining import enrol_everybody
-from deploy.demo.names import AggregatorPlace, GatewayPlace
+from deploy.demo.messages import Message, read_messages
+from deploy.demo.names import PHONE, AggregatorPlace, DemoPlant, GatewayPlace
+from deploy.demo.people import OTHERS, introduce, knows_channels
 from deploy.demo.plan import Plan
 from deploy.demo.ports import HOST, is_free
 from deploy.demo.processes import Processes, Running, wait_until
+from deploy.demo.secret_files import ADMIN, Secrets
 from deploy.demo.story import Story
 from deploy.demo.watch import look_at_enterprise, look_at_site, page_answers
 from schemas.settings import read_secret
 
 COME_UP_WITHIN_S = 60.0
-CHECK_WITHIN_S = 165.0
+CHECK_WITHIN_S = 165.0  # from the moment that sensors measure
 SETTLE_S = 5.0  # after everything holds: time for an alarm that nobody ordered
 LOOK_S = 1.0
 LIVE_EVERY_S = 4.0
@@ -37,6 +41,7 @@ class Conductor:
         self._stop = stop
         self._by = by
         self._sensors_began_s = 0.0
+        self.secrets = Secrets.kept_in(self._plant.folder)
         self.processes = Processes(self._plant.folder / "logs")
 
     def bring_up(self) -> None:
@@ -54,6 +59,7 @@ class Conductor:
         self._plan.write_settings(self._by)
         enrolled = enrol_everybody(plant)
         story.stage(f"{enrolled} enrolled, by `aggregator enroll`" if enrolled else "everybody is enrolled already")
+        self._start_messages()
         self._start_brokers()
         self._start_aggregators()
         self._start_gateways_and_screens()
@@ -64,13 +70,22 @@ class Conductor:
         story.stage(f"sensors of {machines} machines measure")
         for words in plant.expected.words:
             story.say(words)
-        for site in plant.sites:
-            story.say(f"Site {site.name}: {self.screen_address(site)}")
+        self._say_where()
 
-    def screen_address(self, site: AggregatorPlace) -> str:
-        """The address of a site's screen, with its token."""
-        token = read_secret(site.dashboard_folder / "access.token")
-        return f"{_page(site)}?token={token}"
+    def _say_where(self) -> None:
+        """Say in few lines where to look, as whom to come in, and what else there is to try."""
+        say, plant, others = self._story.say, self._plant, [f"{name} ({role})" for name, role in OTHERS.items()]
+        page = screen_address(plant.sites[0])
+        say(f"Look at:   {'   '.join(f'{screen_address(site)} (site {site.name})' for site in plant.sites)}")
+        say(f"Sign in:   {ADMIN}, password {self.secrets.password}   ({ADMIN} may do everything)")
+        say(f"           or, with the same password: {', '.join(others)}")
+        above = plant.enterprise
+        word = read_secret(above.dashboard_folder / "access.token")
+        say(f"All sites: {screen_address(above)}?token={word}   (what the enterprise knows of them)")
+        token = _short(self.secrets.token_file)
+        say(f"Messages:  {messages_address(plant)}   (what the plant tells a phone and a maintenance system)")
+        say(f'Programs:  curl -H "Authorization: Bearer $(cat {token})" {page}api/v1/machines')
+        say(f"           all of it: {page}api/v1/docs")
 
     def look(self) -> Sight:
         """See how everything is."""
@@ -78,12 +93,13 @@ class Conductor:
             {site.name: look_at_site(site) for site in self._plant.sites},
             look_at_enterprise(self._plant.enterprise),
             {site.name: _answers(site) for site in self._plant.sites},
+            [(one.site, f"{one.title} {one.text}") for one in self._messages() if one.channel == PHONE],
         )
 
     def watch(self) -> None:
         """Tell how the plant is until somebody stops us."""
         told: set[tuple[str, str]] = set()
-        releases = 0
+        releases = messages = 0
         since_live_s = 0.0
         while True:
             self.processes.require_alive()
@@ -92,6 +108,10 @@ class Conductor:
                 told.add((site, machine))
                 words = sight.sites[site].cases.get(machine, "")
                 self._story.happened(f"ALARM at site {site}: {machine}. {words}".rstrip())
+                self._story.say(f"Why:       {self._machine_page(site, machine)}")
+            for one in self._messages(after=messages):
+                self._story.happened(f"MESSAGE to {one.channel} of site {one.site}: {one.title}")
+                messages = one.number
             merged = max(sight.enterprise.releases, default=0)
             if merged > releases:
                 who = " and ".join(sorted(sight.enterprise.releases[merged]))
@@ -101,6 +121,10 @@ class Conductor:
                 since_live_s = self._story.elapsed_s
                 self._story.live(_in_words(sight))
             self._pause(LOOK_S)
+
+    def _machine_page(self, site: str, machine: str) -> str:
+        place = next(one for one in self._plant.sites if one.name == site)
+        return screen_address(place) + machine_address(machine)
 
     def check(self) -> None:
         """Wait until every promise holds, and see that nothing else happened.
@@ -121,7 +145,7 @@ class Conductor:
                 raise StageFailed(f"alarm without a fault: {', '.join(f'{m} at {s}' for s, m in sorted(wrong))}")
             if settled_at_s is None and all(judged.values()):
                 settled_at_s = self._story.elapsed_s + SETTLE_S
-            if settled_at_s is None and self._story.elapsed_s > CHECK_WITHIN_S:
+            if settled_at_s is None and self._story.elapsed_s - self._sensors_began_s > CHECK_WITHIN_S:
                 missing = "; ".join(words for words, holds in judged.items() if not holds)
                 raise StageFailed(f"not within {CHECK_WITHIN_S:.0f} s: {missing}. {_in_words(sight)}")
             self._pause(LOOK_S)
@@ -154,6 +178,17 @@ class Conductor:
             raise StageFailed(f"had to be killed: {killed or 'none'}; left behind: {left or 'none'}")
         self._story.stage(f"{count} processes stopped, none is left")
 
+    def _messages(self, *, after: int = 0) -> list[Message]:
+        messages = self._plant.messages
+        return read_messages(messages.port, messages.word, after=after)
+
+    def _start_messages(self) -> None:
+        place = self._plant.messages
+        files = ("--word-file", str(place.word_file), "--secret-file", str(place.secret_file))
+        module = "deploy.demo.messages"
+        started = self.processes.start("messages", "messages", module, "--port", str(place.port), *files)
+        self._wait_ready("messages", [started])
+
     def _start_brokers(self) -> None:
         started = []
         for place in self._plant.aggregators:
@@ -168,18 +203,27 @@ class Conductor:
         self._wait_ready("aggregators", [self._aggregator(place, "run") for place in self._plant.aggregators])
         self._story.stage(f"aggregators run: {', '.join(f'{p.role} {p.name}' for p in self._plant.aggregators)}")
 
+    def _introduce_people(self) -> None:
+        """Before any screen is there: nobody but us can become the first administrator."""
+        sites = self._plant.sites
+        self._wait("channels", lambda: all(knows_channels(site) for site in sites))
+        new = [site.name for site in sites if introduce(site, self.secrets)]
+        words = f"{1 + len(OTHERS)} people are made at {' and '.join(new)}, as by hand" if new else "people are known"
+        self._story.stage(words)
+
     def _start_gateways_and_screens(self) -> None:
-        for site in self._plant.sites:
-            file = str(site.dashboard_folder / "dashboard.toml")
-            self.processes.start(f"{site.name}-dashboard", "dashboard", "dashboard", "run", "--settings", file)
         started = [
             self.processes.start(one.name, "gateway", "gateway_agent", "run", "--settings", _settings_of(one))
             for one in self._plant.gateways
         ]
+        self._introduce_people()
+        for place in self._plant.aggregators:
+            file = str(place.dashboard_folder / "dashboard.toml")
+            self.processes.start(f"{place.name}-dashboard", "dashboard", "dashboard", "run", "--settings", file)
         self._wait_ready("gateways", started)
         self._wait("gateways online", self._all_online)
         self._story.stage(f"gateways are online: {', '.join(one.name for one in self._plant.gateways)}")
-        self._wait("screens", lambda: all(_answers(site) for site in self._plant.sites))
+        self._wait("screens", lambda: all(_answers(place) for place in self._plant.aggregators))
         self._story.stage("screens answer")
 
     def _aggregator(self, place: AggregatorPlace, command: str) -> Running:
@@ -225,8 +269,20 @@ class Conductor:
             raise Interrupted
 
 
-def _page(site: AggregatorPlace) -> str:
+def screen_address(site: AggregatorPlace) -> str:
+    """Where a site's screen is."""
     return f"http://{HOST}:{site.dashboard_port}/"
+
+
+def messages_address(plant: DemoPlant) -> str:
+    """Where it is seen what the plant has told."""
+    return f"http://{HOST}:{plant.messages.port}/{plant.messages.word}/"
+
+
+def _short(path: Path) -> Path:
+    """As a person standing here would write it."""
+    here = Path.cwd()
+    return path.relative_to(here) if path.is_relative_to(here) else path
 
 
 def _answers(site: AggregatorPlace) -> bool:
@@ -240,8 +296,10 @@ def _settings_of(gateway: GatewayPlace) -> str:
 def _in_words(sight: Sight) -> str:
     parts = []
     for name, seen in sight.sites.items():
-        cases = f"{len(seen.cases)} case{'s' if len(seen.cases) != 1 else ''}" if seen.cases else "all sound"
-        learnt = "" if seen.ready_points == seen.points else f", {seen.ready_points} of {seen.points} points learnt"
+        sound = "all sound" if seen.ready_points else "nothing judged yet"
+        cases = f"{len(seen.cases)} case{'s' if len(seen.cases) != 1 else ''}" if seen.cases else sound
+        ready = f"{seen.ready_points} of {seen.points} points have learnt what is healthy"
+        learnt = "" if seen.ready_points == seen.points else f", {ready}"
         parts.append(f"{name}: {seen.captures} captures, {cases}{learnt}, release {seen.current}")
     merged = len(sight.enterprise.releases)
     return " | ".join([*parts, f"{merged} merge{'s' if merged != 1 else ''} of sites"])

@@ -21,6 +21,7 @@ def enrol_everybody(plant: DemoPlant) -> int:
     top = plant.enterprise
     for place in plant.aggregators:
         enrol(place, place.name, "--as", place.role, out=place.own_bundle)
+        enrol(place, "dashboard", "--as", "dashboard", out=place.dashboard_folder)
     for site in plant.sites:
         keys = str(site.own_bundle / "public.toml")
         enrol(top, site.name, "--as", "site", "--key", keys, out=site.uplink_bundle)
@@ -29,7 +30,6 @@ def enrol_everybody(plant: DemoPlant) -> int:
         for gateway in plant.gateways_of(site.name):
             enrol(site, gateway.name, out=gateway.folder)
             enrol(site, gateway.sensors, "--as", "sensors", "--gateway", gateway.name, out=gateway.sensors_folder)
-        enrol(site, "dashboard", "--as", "dashboard", out=site.dashboard_folder)
     return sum(1 for _ in plant.folder.rglob("public.toml")) - before
 
 

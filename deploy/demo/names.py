@@ -4,6 +4,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 ENTERPRISE = "group"
+PHONE, PROGRAM = "shift-phone", "maintenance"
+"""Channels of every site: to people, and to the maintenance system."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,14 +41,14 @@ class GatewayPlace:
 
 @dataclass(frozen=True, slots=True)
 class AggregatorPlace:
-    """A site or the enterprise: its broker, its aggregator, and for a site its dashboard.
+    """A site or the enterprise: its broker, its aggregator and its dashboard.
 
     Attributes:
         role: `site` or `enterprise`.
         name: Its name.
         folder: Settings, database, certificate authority.
         broker_port: Where its broker listens on the loopback.
-        dashboard_port: Where its dashboard listens; None for the enterprise.
+        dashboard_port: Where its dashboard listens; None where it has none.
     """
 
     role: str
@@ -82,6 +84,35 @@ class AggregatorPlace:
 
 
 @dataclass(frozen=True, slots=True)
+class MessagesPlace:
+    """What stands in for a phone and a maintenance system: where it listens, and what lies in files beside it.
+
+    Attributes:
+        folder: The words below, in files that only their owner can read.
+        port: On the loopback.
+        word: Under which everything lies.
+    """
+
+    folder: Path
+    port: int
+    word: str
+
+    @property
+    def word_file(self) -> Path:
+        """Holds the word."""
+        return self.folder / "word"
+
+    @property
+    def secret_file(self) -> Path:
+        """Holds the key by which the maintenance system knows that it was the plant."""
+        return self.folder / "webhook.secret"
+
+    def url_file(self, site: str, channel: str) -> Path:
+        """Holds the address of a site's channel."""
+        return self.folder / f"{site}-{channel}.url"
+
+
+@dataclass(frozen=True, slots=True)
 class Expected:
     """What is going to happen, for people to read and for a check to hold.
 
@@ -104,6 +135,7 @@ class DemoPlant:
     enterprise: AggregatorPlace
     sites: tuple[AggregatorPlace, ...]
     gateways: tuple[GatewayPlace, ...]
+    messages: MessagesPlace
     expected: Expected
 
     @property

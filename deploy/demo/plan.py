@@ -1,17 +1,20 @@
 """This file knows how names, ports and machines become one plan of the plant, simulated or played from recordings."""
 
+import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from aggregator.broker_files import ServedBy
-from deploy.demo.names import ENTERPRISE, AggregatorPlace, DemoPlant, Expected, GatewayPlace
+from deploy.demo.names import ENTERPRISE, AggregatorPlace, DemoPlant, Expected, GatewayPlace, MessagesPlace
 from deploy.demo.ports import choose_ports
 from deploy.demo.recordings import CastMachine, CastSite, cast_plant, write_playlist
+from deploy.demo.secret_files import kept_secret
 from deploy.demo.settings_files import (
     write_aggregator_settings,
     write_dashboard_settings,
     write_gateway_settings,
+    write_message_files,
     write_sensor_settings,
 )
 from deploy.demo.simulated import SITES, SimulatedSite, simulated_sites, what_fails, write_scenario
@@ -19,6 +22,7 @@ from deploy.demo.simulated import SITES, SimulatedSite, simulated_sites, what_fa
 GATEWAYS_A_SITE = 2
 FIRST_BROKER_PORT = 18830
 FIRST_DASHBOARD_PORT = 8501
+MESSAGES_PORT = 8510
 SEED = 7
 
 
@@ -42,10 +46,10 @@ class Plan:
         """Write the settings of every part; bundles, databases and what has been learnt stay."""
         plant = self.plant
         ports = {site.name: site.broker_port for site in plant.sites}
+        write_message_files(plant)
         for place in plant.aggregators:
             write_aggregator_settings(plant, place, by)
-        for site in plant.sites:
-            write_dashboard_settings(site)
+            write_dashboard_settings(plant, place)
         for number, sensors in enumerate(self.sensors):
             gateway = sensors.gateway
             write_gateway_settings(gateway, ports[gateway.site], by)
@@ -125,11 +129,14 @@ def _gateway(
 
 def _plant(folder: Path, sensors: tuple[Sensors, ...], expected: Expected) -> DemoPlant:
     wanted = {f"broker {name}": FIRST_BROKER_PORT + number for number, name in enumerate((ENTERPRISE, *SITES))}
-    wanted |= {f"dashboard {name}": FIRST_DASHBOARD_PORT + number for number, name in enumerate(SITES)}
+    wanted |= {f"dashboard {name}": FIRST_DASHBOARD_PORT + number for number, name in enumerate((*SITES, ENTERPRISE))}
+    wanted["messages"] = MESSAGES_PORT
     ports = choose_ports(wanted, folder / "ports.json")
-    enterprise = AggregatorPlace("enterprise", ENTERPRISE, folder / ENTERPRISE, ports[f"broker {ENTERPRISE}"], None)
-    sites = tuple(
-        AggregatorPlace("site", name, folder / name, ports[f"broker {name}"], ports[f"dashboard {name}"])
-        for name in SITES
+    enterprise, *sites = (
+        AggregatorPlace(role, name, folder / name, ports[f"broker {name}"], ports[f"dashboard {name}"])
+        for role, name in (("enterprise", ENTERPRISE), *(("site", site) for site in SITES))
     )
-    return DemoPlant(folder, enterprise, sites, tuple(one.gateway for one in sensors), expected)
+    beside = folder / "messages"
+    word = kept_secret(beside / "word", secrets.token_urlsafe(12))
+    messages = MessagesPlace(beside, ports["messages"], word)
+    return DemoPlant(folder, enterprise, tuple(sites), tuple(one.gateway for one in sensors), messages, expected)

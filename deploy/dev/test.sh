@@ -18,4 +18,5 @@ for name in tests deploy benchmarks; do ln -s "../../../$name" "$tested/support/
 echo "test: $(cd build/wheel && echo *.whl)" >&2
 export PYTHONPATH="$tested/site:$tested/support" PYTHONSAFEPATH=1
 which=${1:-"not nightly"}
-exec "$python" -m pytest --import-mode=importlib -m "$which" -q
+# A worker for each core; one file stays with one worker.
+exec "$python" -m pytest --import-mode=importlib -m "$which" -q -n auto --dist loadfile --maxprocesses 4

@@ -80,7 +80,7 @@ def describe(taken: Taken, health: Health) -> str:
     )
     unsure = " (time of receipt)" if capture.flags else ""
     told = {"rpm": capture.rpm, "load": capture.load, "temperature_c": capture.temperature_c,
-            "battery_v": capture.battery_v}  # fmt: skip
+            "battery_v": capture.battery_v, "rssi_dbm": capture.rssi_dbm}  # fmt: skip
     rows = [
         ("measured at", f"{np.datetime64(capture.measured_at_us, 'us')} UTC{unsure}"),
         ("known again", f"by {again}: boot {capture.boot}, sequence {capture.sequence}"),

@@ -143,6 +143,7 @@ def map_content(mapping: ForeignMapping, levels: dict[str, str], content: bytes,
         temperature_c=_optional(document, mapping.temperature, "temperature"),
         battery_v=_optional(document, mapping.battery, "battery"),
         flags=CaptureFlag.CLOCK_UNSURE if told_us is None else CaptureFlag.NONE,
+        rssi_dbm=_optional(document, mapping.rssi, "rssi"),
     )  # fmt: skip
     if mapping.readings is not None:
         reading = _reading(document, mapping.readings)

@@ -12,7 +12,7 @@ import pydantic_core
 from pydantic import AfterValidator, Field, model_validator
 
 from gateway_agent.foreign.errors import ForeignRejected
-from schemas.capture import MAX_SEQUENCE
+from schemas.capture import MAX_SEQUENCE, RSSI_DBM
 from schemas.settings import Settings
 from vibration.units import G_M_S2, G_MM_S2, MM_PER_INCH
 
@@ -153,6 +153,13 @@ class Voltage(Quantity):
 
     UNITS: ClassVar[Units] = {"V": (1.0, 0.0), "mV": (1e-3, 0.0)}
     BOUNDS: ClassVar[tuple[float, float]] = (0.0, 1e3)
+
+
+class SignalStrength(Quantity):
+    """Strength of the radio signal, read as dBm; `offset` for receivers that count from elsewhere."""
+
+    UNITS: ClassVar[Units] = {"dBm": (1.0, 0.0)}
+    BOUNDS: ClassVar[tuple[float, float]] = RSSI_DBM
 
 
 class Load(Quantity):

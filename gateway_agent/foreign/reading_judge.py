@@ -34,6 +34,7 @@ def conclude_reading(monitor: PointMonitor, capture: Capture, reading: Reading, 
     """
     first, was_learning = not monitor.captures, monitor.learning
     monitor.captures += 1
+    monitor.hear_again()
     monitor.quality = "machine_stopped" if capture.rpm == 0.0 else "ok"
     verdict = _zone(monitor, capture, reading)
     values = _values(capture, reading)
@@ -132,6 +133,7 @@ def _health(
         rpm_source="sensor" if told else "nameplate" if rpm else "unknown",
         rpm_confidence=1.0 if told else NAMEPLATE_CONFIDENCE if rpm else 0.0,
         temperature_c=_known(capture.temperature_c), battery_v=_known(capture.battery_v),
+        rssi_dbm=_known(capture.rssi_dbm),
         remaining_life_basis="single values do not foretell a remaining life",
     )  # fmt: skip
 

@@ -14,6 +14,7 @@ from gateway_agent.foreign.places import (
     Place,
     Quantity,
     Rate,
+    SignalStrength,
     Speed,
     Temperature,
     Velocity,
@@ -187,6 +188,7 @@ class ForeignMapping(Settings):
     load: Load | None = None
     temperature: Temperature | None = None
     battery: Voltage | None = None
+    rssi: SignalStrength | None = None
 
     @property
     def level_names(self) -> tuple[str, ...]:

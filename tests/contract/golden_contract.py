@@ -7,7 +7,7 @@ got fields with a default has a file for what is written now; that of before is 
 
 import functools
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +20,11 @@ from schemas.capture import Capture, CaptureFlag, decode_capture, encode_capture
 from schemas.container import array_blob, pack, unpack
 from schemas.flower_codec import dump_message, load_message, take_identity
 from schemas.fragments import Fragment, decode_fragment, encode_fragment
+from schemas.nameplate import BearingPlate
+from schemas.plate_table import PlateTable, ToldPlate
 from schemas.release import FileEntry, Manifest, manifest_text
 from schemas.signing import AllowedKey, KeyRing, Signer
+from schemas.site_summary import NamedMachine, SiteSummary
 
 FOLDER = Path(__file__).parent / "golden"
 KEY = Signer(Ed25519PrivateKey.from_private_bytes(bytes(range(32))))
@@ -77,6 +80,16 @@ EVIDENCE = m.Evidence(
     baseline=None,
     fault_lines=(m.FaultLine(name="BPFO", frequency_hz=88.25, harmonics=4, found_hz=88.0, prominence_db=12.5),),
 )  # fmt: skip
+EVIDENCE_WITH_AXES = EVIDENCE.model_copy(
+    update={
+        "spectrum": _series("g").model_copy(update={"largest_of": 3}), "waveform": _series("g"),
+        "other_axes": (m.AxisWaveform(axis=1, scale_g=0.0625, step_s=0.0001, counts="eAEBCAD3/wEA/v8DAPz/DgID/Q=="),),
+        "range_g": 16.0,
+    }
+)  # fmt: skip
+HEALTH_WITH_BANDS = HEALTH_WITH_LIFE.model_copy(
+    update={"band_low_rms_g": 0.25, "band_middle_rms_g": 0.5, "band_high_rms_g": 0.125}
+)
 GAP = m.Gap(what="records", source="outbox", first=3, last=9, count=7, reason="outbox was full", at_us=AT)
 NOTICE = m.PointNotice(point="pump-07/de", learning="suspect", quality="stuck", text="stuck: channel 0", at_us=AT)
 RESULT = m.CommandResult(command_id="0" * 32, done=True, text="acknowledged", at_us=AT)
@@ -123,10 +136,26 @@ STATUS_WITH_TRIALS = STATUS_WITH_FIRST.model_copy(
 STATUS_WITH_HOST = STATUS_WITH_TRIALS.model_copy(
     update={"disk_size_bytes": 1 << 36, "load_share": 0.25, "certificate_until_us": AT + 86_400_000_000}
 )
+STATUS_WITH_PLATES = STATUS_WITH_HOST.model_copy(
+    update={"plates_revision": 3, "plates_problem": "", "machines": ("pump-07",), "settings_hash": "0123456789ab"}
+)
+STATUS_WITH_LEARNING = STATUS_WITH_PLATES.model_copy(
+    update={
+        "learning": m.MemberReport(
+            tasks={"answered": 40, "repeated": 1}, refused={"norm_outlier": 2},
+            last_refused=m.UpdateRefused(
+                round_number=12, reason="norm_outlier", text="norm 31 found, the median of all allows 9.9", at_us=AT
+            ),
+        )
+    }
+)  # fmt: skip
 COMMAND = m.Command(
     command_id="0" * 32, gateway="gw-1", action="shelve", point="pump-07/de", actor="fitter", note="belt changed",
     issued_at_us=AT, until_us=AT + 3_600_000_000, label="",
 )  # fmt: skip
+COMMAND_FOR_CAPTURE = COMMAND.model_copy(
+    update={"action": "request_evidence", "until_us": None, "capture_boot": 7, "capture_sequence": 41}
+)
 SAID = (
     HEALTH, ALARM, EVIDENCE, GAP, NOTICE, RESULT, BATCH, STATUS, COMMAND,
     m.RecordsAck(gateway="gw-1", boot=9, through=41, also=(43, 45)),
@@ -136,6 +165,28 @@ SAID = (
 # As 0.1 wrote them; now with a remaining life, and with the first record that waits.
 ONLY_READ = ("health", "record_batch", "gateway_status")
 SAID_WITH_LIFE = (HEALTH_WITH_LIFE, _batch(HEALTH_WITH_LIFE, HEALTH))
+HEALTH_WITH_RSSI = HEALTH_WITH_LIFE.model_copy(update={"rssi_dbm": -67.0})
+SITE_SUMMARY = SiteSummary(
+    site="north", at_us=AT, interval_s=300.0, newest_data_us=AT, states={"danger": 1, "normal": 41}, acknowledged=1,
+    points=84, points_assessable=80, gateways=3, gateways_online=3, gateways_current=2, release_version=17,
+    fleet_version=9, software="0.1.0", names_allowed=True,
+    worst=(
+        NamedMachine(
+            machine="pump-07", title="Cooling water pump 7", state="danger", cause="outer", since_us=AT,
+            acknowledged=True,
+        ),
+    ),
+)  # fmt: skip
+PLATES = PlateTable(
+    gateway="gw-1", revision=3, asset_version=12, at_us=AT,
+    machines=(
+        ToldPlate(
+            machine="pump-07", power_kw=37.0, foundation="rigid", kind="pump", unit_calibrated=True, rpm=1480.0,
+            rpm_range=(1400.0, 1500.0), bearing=BearingPlate(name="6205"), gear_teeth=31, line_frequency_hz=60.0,
+        ),
+        ToldPlate(machine="fan-02"),
+    ),
+)  # fmt: skip
 
 CAPTURE = Capture(
     7, 41, AT, 25_600.0, (np.arange(96, dtype=np.int16) * 300 - 14_000).reshape(3, 32),
@@ -175,6 +226,11 @@ def _said(said: Any, form: str = "", *, written: bool = True) -> Golden:
     return Golden(f"{said.kind}{form}.v1.json", said, write, functools.partial(m.decode, type(said)))
 
 
+def _beside(said: Any) -> bytes:
+    """What is written like the messages of `schemas.messages`, and is none of them."""
+    return m.encode(said)
+
+
 def _container(parts: tuple[dict[str, Any], dict[str, bytes]]) -> bytes:
     return pack(*parts)
 
@@ -184,10 +240,19 @@ _META, _BLOB = array_blob(np.arange(6, dtype=np.float32).reshape(2, 3))
 GOLDEN: tuple[Golden, ...] = (
     *(_said(said, written=said.kind not in ONLY_READ) for said in SAID),
     *(_said(said, ".remaining_life") for said in SAID_WITH_LIFE),
+    _said(HEALTH_WITH_RSSI, ".rssi"),
     _said(STATUS_WITH_FIRST, ".outbox_first", written=False),
     _said(STATUS_WITH_TRIALS, ".trials", written=False),
     _said(STATUS_WITH_HOST, ".host"),
+    _said(STATUS_WITH_PLATES, ".plates"),
+    _said(STATUS_WITH_LEARNING, ".learning"),
+    Golden("plate_table.v1.json", PLATES, _beside, functools.partial(m.decode, PlateTable)),
+    _said(HEALTH_WITH_BANDS, ".bands"),
+    Golden("site_summary.v1.json", SITE_SUMMARY, _beside, functools.partial(m.decode, SiteSummary)),
+    _said(EVIDENCE_WITH_AXES, ".axes"),
+    _said(COMMAND_FOR_CAPTURE, ".capture"),
     Golden("capture.v1.bin", CAPTURE, encode_capture, decode_capture),
+    Golden("capture.v2.bin", replace(CAPTURE, rssi_dbm=-67.0), encode_capture, decode_capture),
     Golden("fragment.v1.bin", Fragment(7, 41, 1, 3, 20, b"seven b"), encode_fragment, decode_fragment),
     Golden("container.v1.bin", ({"a": _META, "n": 3}, {"a": _BLOB, "empty": b""}), _container, unpack),
     Golden("sealed.v1.bin", m.encode(GAP), lambda b: KEY.seal(TOPIC, b), lambda s: RING.open(TOPIC, s, role="gateway")),

@@ -102,7 +102,7 @@ def test_written_toml_reads_back_as_the_same_table():
     assert table_back == table
 
 
-def sight(plant, *, alarmed=("pump-02",), running=5, fleet=5):
+def sight(plant, *, alarmed=("pump-02",), running=5, fleet=5, told=(("north", "Danger: pump-02"),)):
     def site(name):
         gateways = {g.name: GatewaySeen(True, running, "") for g in plant.gateways_of(name)}
         return SiteSeen(
@@ -111,7 +111,7 @@ def sight(plant, *, alarmed=("pump-02",), running=5, fleet=5):
         )  # fmt: skip
 
     sites = {place.name: site(place.name) for place in plant.sites}
-    return Sight(sites, EnterpriseSeen({2: frozenset(sites)}), dict.fromkeys(sites, True))
+    return Sight(sites, EnterpriseSeen({2: frozenset(sites)}), dict.fromkeys(sites, True), told)
 
 
 @pytest.fixture
@@ -125,7 +125,11 @@ def test_check_holds_when_everything_is_as_promised(plant):
 
 @pytest.mark.parametrize(
     ("seen", "broken"),
-    [({"running": 4}, "runs on every gateway"), ({"alarmed": ()}, "the alarm is in the site's database")],
+    [
+        ({"running": 4}, "runs on every gateway"),
+        ({"alarmed": ()}, "the alarm is in the site's database"),
+        ({"told": (("south", "pump-02"), ("north", "fan-01"))}, "the shift's phone has been told"),
+    ],
 )
 def test_check_does_not_hold_when_one_promise_is_broken(plant, seen, broken):
     judged = Checks(plant).judge(sight(plant, **seen))

@@ -21,6 +21,7 @@ KINDS: dict[str, type[Settings]] = {
     "site.toml": AggregatorSettings,
     "enterprise.toml": AggregatorSettings,
     "dashboard.toml": DashboardSettings,
+    "dashboard-enterprise.toml": DashboardSettings,
     "sim.toml": SimulatorSettings,
 }
 

@@ -113,7 +113,8 @@ def test_three_clicks_from_the_worst_machine_to_the_line_that_proves_it(page, sc
     expect(envelope).to_have_attribute("data-view", "58:121")
     expect_drawn(envelope)
     frame(page, envelope).locator("td button").first.click()  # three: the highest peak
-    expect(readout(page, envelope)).to_contain_text(re.compile(r"87\.\d+ Hz · 3\.5\d+ orders · .* gE · BPFO -1\.\d %"))
+    proof = re.compile(r"87\.\d+ Hz · 3\.5\d+ orders · .* gE peak · BPFO -1\.\d %")
+    expect(readout(page, envelope)).to_contain_text(proof)
 
 
 def test_zoom_and_cursor_survive_five_refreshes_with_new_captures(page, screen):
@@ -166,9 +167,9 @@ def test_sideband_cursor_measures_the_spacing_and_names_it(page, screen):
 def test_spectrum_is_read_in_velocity_in_orders_and_in_decibels_of_height(page, screen):
     opened_bench(page, screen)
     spectrum = chart(page, "Spectrum")
-    expect(spectrum).to_have_attribute("data-unit", "g")
+    expect(spectrum).to_have_attribute("data-unit", "g peak")
     buttons = frame(page, spectrum)
-    buttons.get_by_role("button", name="Acceleration in g or velocity").click()
+    buttons.get_by_role("button", name="Acceleration, peak, or velocity, RMS").click()
     expect(spectrum).to_have_attribute("data-unit", "mm/s RMS")
     click_at(spectrum, 1480 / 60)
     # 0.03 g at 24.67 Hz: 9806.65 * 0.03 / (2 pi 24.67 * sqrt 2) = 1.34 mm/s RMS
@@ -186,7 +187,7 @@ def test_comparison_shows_what_has_grown(page, screen):
     difference = frame(page, envelope).get_by_role("button", name="Show what has grown")
     difference.click()
     expect(difference).to_have_attribute("aria-pressed", "true")
-    expect(envelope).to_have_attribute("aria-label", re.compile("difference in gE"))
+    expect(envelope).to_have_attribute("aria-label", re.compile("difference in gE peak"))
     expect_drawn(envelope)
 
 
@@ -201,7 +202,7 @@ def test_csv_png_and_wav_are_what_is_shown(page, screen, tmp_path: Path):
         saved[button] = tmp_path / download.value.suggested_filename
         download.value.save_as(saved[button])
     lines = saved["CSV"].read_text().splitlines()
-    assert lines[1] == "frequency_hz,main_gE"
+    assert lines[1] == "frequency_hz,main_gE peak"
     table = [tuple(map(float, line.split(","))) for line in lines[2:]]
     highest_hz = max(table[5:], key=lambda row: row[1])[0]
     assert highest_hz == pytest.approx(FOUND_HZ, abs=1.5)

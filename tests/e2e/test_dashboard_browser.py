@@ -6,10 +6,15 @@ Needs Chromium (`apt-get install chromium`); skips loudly without.
 import re
 import time
 from collections.abc import Iterator
+from io import BytesIO
+from itertools import combinations
 from pathlib import Path
 
+import numpy as np
 import pytest
 import sqlalchemy as sa
+from numpy.typing import NDArray
+from PIL import Image
 
 from schemas.requests import REQUEST_TOPIC, Request
 from schemas.signing import KeyRing
@@ -101,7 +106,7 @@ def test_from_the_link_to_the_line_that_proves_it_in_three_clicks(browser, plant
     share = 87.45 / opens_hz
     envelope.hover(position={"x": 58 + share * (box["width"] - 72), "y": box["height"] / 2})
     readout = page.locator(".frame", has=envelope).locator(".readout")
-    expect(readout).to_contain_text(re.compile(r"87\.\d+ Hz · 3\.5\d+ orders · 0\.06\d+ gE · BPFO -\d\.\d %"))
+    expect(readout).to_contain_text(re.compile(r"87\.\d+ Hz · 3\.5\d+ orders · 0\.06\d+ gE peak · BPFO -\d\.\d %"))
     page.get_by_role("button", name="Frequency in Hz or in orders").first.click()
     expect(page.get_by_role("button", name="Frequency in Hz or in orders").first).to_have_text("orders")
     assert foreign == []
@@ -236,6 +241,32 @@ def test_dark_follows_the_viewers_wish_and_charts_with_it(browser, session, plan
     frame = page.locator(".frame", has=envelope)
     expect(frame).to_have_css("color", "rgb(34, 37, 42)")
     context.close()
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_states_are_told_apart_by_an_eye_that_sees_no_colour(browser, session, plant, scheme):
+    """The browser shows the overview as somebody without any colour sees it: no glyph is taken for another."""
+    context = new_context(browser, session, scheme=scheme)
+    page = context.new_page()
+    context.new_cdp_session(page).send("Emulation.setEmulatedVisionDeficiency", {"type": "achromatopsia"})
+    page.goto(plant.address)
+    expect(rows(page)).to_have_count(6)
+    boxes = rows(page).locator(".state svg").evaluate_all("found => found.map(one => one.getBoundingClientRect())")
+    picture = np.asarray(Image.open(BytesIO(page.screenshot())).convert("RGB")).astype(int)
+    inked = {
+        word: ink_of(picture[round(box["y"]) :, round(box["x"]) :][:22, :22])
+        for word, box in zip(rows(page).locator(".word").all_inner_texts(), boxes, strict=True)
+    }
+    assert {"Danger", "Alert", "Sensor problem", "Normal"} <= set(inked)
+    for (one, its), (other, others) in combinations(inked.items(), 2):
+        assert np.mean(its != others) > 0.1, f"{one} looks like {other}"
+    context.close()
+
+
+def ink_of(colours: NDArray[np.int_]) -> NDArray[np.bool_]:
+    """Where a grey picture, shape (height, width, 3), is not like its upper left corner."""
+    assert np.ptp(colours, axis=2).max() <= 3, "the picture has colours: nothing was simulated"
+    return np.abs(colours[..., 0] - colours[0, 0, 0]) > 50
 
 
 def test_database_that_goes_away_and_comes_back_is_followed(page, plant):

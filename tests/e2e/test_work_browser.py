@@ -151,7 +151,56 @@ def test_shelved_case_leaves_the_list_and_comes_back_when_it_is_taken_off(page: 
     assert case_state(plant, 2).shelved_until_us is None
 
 
-@pytest.mark.nightly
+def test_case_is_shelved_from_its_row_stands_lower_and_is_marked_and_its_report_is_taken(
+    page: Page, plant: Plant
+) -> None:  # fmt: skip
+    page.goto(plant.address)
+    page.get_by_role("button", name="Report: Cement mill 1").click()
+    with page.expect_download() as download:
+        page.get_by_role("dialog").get_by_role("button", name="Report as PDF").click()
+    assert Path(download.value.path()).read_bytes().startswith(b"%PDF")
+    page.keyboard.press("Escape")
+    mill = page.locator("a.row[data-machine='mill-01']")
+    expect(mill).to_contain_text("Alert")
+    expect(page.get_by_role("dialog")).to_have_count(0)
+    page.get_by_role("button", name="Shelve: Cement mill 1").click()
+    dialog = page.get_by_role("dialog")
+    expect(dialog).to_contain_text("Put mill-01 on the shelf")
+    with plant.engine.begin() as connection:
+        connection.execute(sa.update(machine).where(machine.c.machine == "fan-03").values(title="Renamed fan"))
+    expect(page.locator("a.row[data-machine='fan-03']")).to_contain_text("Renamed fan")  # the list goes on living
+    dialog.get_by_label("Reason").fill("liner is changed on Monday")  # and the dialog stands
+    dialog.get_by_role("button", name="Put it on the shelf").click()
+    expect(page.get_by_text("case 3 is on the shelf for 4 h")).to_be_visible()
+    expect(mill).to_contain_text("Shelved")
+    expect(mill).to_contain_text("Alert, on the shelf for")
+    expect(page.get_by_text("H Shelved 1")).to_be_visible()
+    page.reload()
+    expect(mill).to_be_visible()
+    order = [row.get_attribute("data-machine") for row in screen.machine_rows(page).all()]
+    assert order.index("mill-01") > order.index("mixer-04")
+    with plant.engine.begin() as connection:
+        connection.execute(sa.update(machine).where(machine.c.machine == "fan-03").values(title="Exhaust fan 3"))
+        connection.execute(sa.update(machine_case).values(shelved_until_us=None, shelved_by=None, shelved_reason=None))
+
+
+def test_units_once_chosen_hold_on_other_pages_and_after_a_reload(page: Page, plant: Plant) -> None:
+    page.goto(f"{plant.address}machine?machine=pump-07")
+    train = page.get_by_role("img", name="Sketch of the train: motor, coupling, pump")
+    expect(train).to_be_visible()
+    spot = page.locator("a.spot", has_text="drive-end")
+    expect(spot).to_contain_text("mm/s RMS")
+    page.get_by_text("in/s", exact=True).click()
+    expect(spot).to_contain_text("in/s RMS")
+    page.wait_for_function("document.cookie.includes('undertone_units=inch-g')")
+    page.goto(f"{plant.address}machine?machine=fan-03")
+    expect(page.locator("a.spot")).to_contain_text("in/s RMS")
+    page.get_by_role("link", name="Kiln line").click()  # the breadcrumb leads to the machines of its line
+    expect(screen.machine_rows(page)).to_have_count(1)
+    page.get_by_text("mm/s", exact=True).click()
+    page.wait_for_function("!document.cookie.includes('undertone_units=inch')")
+
+
 def test_work_order_is_written_in_the_case_and_reaches_the_maintenance_system(page: Page, plant: Plant) -> None:
     page.goto(f"{plant.address}alarms?case=1")
     page.get_by_text("Other actions").click()
@@ -274,7 +323,6 @@ def test_machine_report_downloads_in_german(page: Page, plant: Plant) -> None:
     assert f"Seite {len(found)}" in text
 
 
-@pytest.mark.nightly
 def test_pages_of_work_fit_a_phone(browser: Browser, session: StorageState, plant: Plant) -> None:
     context = screen.new_context(browser, session, width=390)
     page = context.new_page()

@@ -23,6 +23,9 @@ _ROUNDS = "tests/integration/test_learning_rounds.py::test_"
 _LATE = "tests/integration/test_late_updates.py::test_"
 _TIERS = "tests/integration/test_asynchronous_tiers.py::test_"
 _LEARNING = "tests/faults/test_learning_faults.py::test_"
+_BAD = "tests/integration/test_bad_updates.py::test_"
+_SCREEN = "tests/unit/learning/test_screen_of_norms.py::test_"
+_QUORUM = "tests/unit/learning/test_quorum.py::test_"
 _LEARNING_KILLED = "tests/faults/test_learning_killed.py::test_"
 _ENROLMENT = "tests/integration/test_enrolment_on_a_broker.py::test_"
 _PAGES = "tests/unit/dashboard/test_dashboard_pages.py::test_"
@@ -101,6 +104,7 @@ ROWS: dict[int, FaultRow] = {
         "sensor silent, stuck, saturated",
         (
             f"{_SENSOR}broken_sensors_are_told_at_the_site_within_three_captures_and_are_no_alarm",
+            f"{_SENSOR}sensor_that_falls_silent_is_told_at_the_site_and_so_is_its_return",
             f"{_POINT}a_broken_sensor_is_not_learnt_from_and_is_reported_as_a_sensor_not_as_a_machine",
             "tests/unit/vibration/test_quality.py::test_nothing_but_mains_is_hum_unless_the_machine_turns_at_it",
             "tests/unit/gateway_agent/test_sensor_change.py::test_axes_in_each_others_place_are_told",
@@ -138,6 +142,8 @@ ROWS: dict[int, FaultRow] = {
         (
             f"{_LEARNING}gateways_that_go_in_the_middle_of_a_round_void_it_below_the_quorum_and_the_next_one_goes_on",
             "tests/unit/learning/test_local_rounds.py::test_a_quorum_that_is_missed_voids_the_round_with_the_numbers",
+            f"{_QUORUM}when_gateways_drop_out_a_round_counts_from_half_of_them_and_twice_the_wrong_and_three",
+            f"{_QUORUM}a_wrong_member_that_is_caught_cannot_make_rounds_void",
         ),
     ),
     16: FaultRow(
@@ -213,6 +219,9 @@ ROWS: dict[int, FaultRow] = {
         (
             f"{_LEARNING}gateways_that_lie_cost_the_fleet_at_most_a_twentieth_of_what_it_learns_and_the_mean_far_more",
             f"{_ROUNDS}members_that_send_nonsense_are_rejected_with_their_reason_and_the_rest_is_merged",
+            f"{_BAD}each_bad_update_stands_in_the_registry_on_its_gateway_and_on_the_pages_with_its_reason",
+            f"{_BAD}of_two_gateways_one_that_shouts_is_refused_by_what_the_site_accepted_before_it_was_restarted",
+            f"{_SCREEN}exactly_ten_times_a_members_own_norm_is_refused_and_the_honest_are_not",
         ),
     ),
 }

@@ -14,7 +14,7 @@ from aggregator.database import open_current
 from aggregator.key_list import WatchedKeys
 from aggregator.learning.service import Learning
 from aggregator.learning.strategy import RoundResult
-from aggregator.merge.pipeline import Rule
+from aggregator.merge.rule_names import Rule
 from gateway_agent.model_slot import ModelSlot
 from gateway_agent.training import mean_score
 from schemas.database import sqlite_url
@@ -147,7 +147,7 @@ def test_gateway_whose_key_is_taken_away_in_the_middle_of_a_round_is_not_heard_a
 
 
 def flipped(app: ClientCall) -> ClientCall:
-    """Five times the honest update, the other way: just below what the screen of norms lets pass."""
+    """Two and a half times the honest update, the other way: less than what the screen of norms refuses."""
 
     def lie(message: Message, context: Context) -> Message:
         reply = app(message, context)
@@ -155,7 +155,12 @@ def flipped(app: ClientCall) -> ClientCall:
             return reply
         said = TrainingReply.read(reply)
         worse = TrainingReply(
-            said.base_version, (-5 * said.delta).astype(np.float32), 4096.0, said.loss_before, 0.0, said.held_back_rows
+            said.base_version,
+            (-2.5 * said.delta).astype(np.float32),
+            4096.0,
+            said.loss_before,
+            0.0,
+            said.held_back_rows,
         )
         return Message(worse.record(), reply_to=message)
 

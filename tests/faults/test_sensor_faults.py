@@ -1,7 +1,7 @@
-"""Row 10: a sensor that is stuck or overdriven is told at the site as that within three captures, and is no alarm.
+"""Row 10: a sensor that is stuck, overdriven or silent is told at the site within three captures, and is no alarm.
 
 What counts as such is held by tests/unit/vibration/test_quality.py and tests/unit/gateway_agent/test_point_monitor.py;
-a silent one shows on the dashboard: tests/unit/dashboard/test_dashboard_pages.py.
+that the dashboard shows a silent one also while its gateway is away: tests/unit/dashboard/test_dashboard_pages.py.
 """
 
 from collections.abc import Callable
@@ -51,3 +51,28 @@ def test_broken_sensors_are_told_at_the_site_within_three_captures_and_are_no_al
         assert path.site_rows(
             f"SELECT count(*) FROM health WHERE capture_sequence >= {GOOD} AND score IS NOT NULL"
         ) == [(0,)]
+
+
+def test_sensor_that_falls_silent_is_told_at_the_site_and_so_is_its_return(tmp_path: Path) -> None:
+    quick = {"UNDERTONE_INGEST__SILENT_AFTER_S": "1"}
+    quality = "SELECT quality, learning FROM point"
+    with (
+        preferred_broker() as broker,
+        data_path(tmp_path, broker) as path,
+        path.site() as site,
+        path.gateway(environment=quick) as agent,
+    ):
+        site.wait_notice()
+        agent.wait_notice()
+        with path.sensor(position="de", rate_a_s=10.0) as sensor:
+            sensor.wait_acknowledged(GOOD)
+            assert path.site_rows("SELECT 1 FROM point WHERE quality = 'silent'") == []
+            sensor.stop_measuring()
+            within("the site is told", lambda: path.site_rows(quality) == [("silent", "suspect")])
+            ((notice,),) = path.site_rows("SELECT notice FROM point")
+            assert notice.startswith("silent: nothing heard for")
+        with path.sensor(position="de", boot=2, rate_a_s=10.0) as again:
+            again.wait_acknowledged(3)
+            within("it is believed again", lambda: path.site_rows(quality) == [("ok", "ready")])
+        path.wait_drained()
+        assert path.site_rows("SELECT count(*) FROM alarm") == [(0,)]

@@ -11,16 +11,21 @@ from collections.abc import Iterator
 from hashlib import sha256
 from pathlib import Path
 from struct import Struct
+from typing import Any
 from zlib import compress, crc32
+
+import sqlalchemy as sa
 
 from aggregator.intake import Refused
 from aggregator.intake import read as read_at_site
+from dashboard.queries.pages import read_piece
 from gateway_agent.foreign.mapping import ForeignSensors
 from gateway_agent.foreign.settings import ForeignMapping
 from gateway_agent.intake import Intake, Payload
 from schemas.archive import check_archive, unpack
 from schemas.container import blob_array, pack
 from schemas.container import unpack as unpack_container
+from schemas.csv_table import read_table
 from schemas.errors import RejectedInput
 from schemas.flower_codec import load_message
 from schemas.fragments import PIECE_COST_BYTES, Fragment, Reassembly, decode_fragment, encode_fragment
@@ -35,12 +40,16 @@ from schemas.mqtt_packets import (
     read_reason,
     read_suback,
 )
+from schemas.observe_server import Observed, ObserveServer
 from schemas.release import MANIFEST, PARAMETERS, REQUIRED, SIGNATURE
+from schemas.settings import ObserveSettings
 from schemas.signing import AllowedKey, KeyRing
 from tests.contract.golden_contract import AT, KEY
+from tests.support.brokers import free_port
 from tests.support.foreign import EXAMPLE
 
 RELEASE_FILES = {name: f"the file {name}".encode() for name in REQUIRED if name != PARAMETERS}
+LONGEST_PROBLEM = 500  # characters that a page can show
 HELD_BYTES = 16 << 10  # of unfinished messages
 AGE_S = 10.0
 LATER_US = 1_800_000_000_000_000  # after every example was measured
@@ -263,3 +272,44 @@ def with_tar_checksums(content: bytes) -> bytes:
             block[148:156] = b" " * 8
             block[148:156] = b"%06o\0 " % sum(block)
     return b"".join(blocks)
+
+
+def read_upload(content: bytes, kind: type[Any]) -> object:
+    """A table as a person uploads it: rows, or the problems of every line."""
+    first = next(iter(kind.model_fields))
+    table = read_table(content, kind, key=lambda row: getattr(row, first))
+    assert not (table.rows and table.problems)
+    assert all(len(str(problem)) < LONGEST_PROBLEM for problem in table.problems)
+    return table
+
+
+@functools.cache
+def _observed() -> ObserveServer:
+    nothing: Observed = Observed(lambda: (), dict, dict)
+    return ObserveServer(ObserveSettings(port=free_port()), nothing)
+
+
+def ask_for_metrics(head: bytes) -> object:
+    """What a collector of metrics, or anybody on that port, says."""
+    answer = _observed().answer(head)
+    assert answer.encode().startswith(b"HTTP/1.1 ")
+    return answer
+
+
+_ROWS = sa.Table("row", sa.MetaData(), sa.Column("at_us", sa.BigInteger), sa.Column("number", sa.Integer))
+
+
+@functools.cache
+def _rows() -> sa.Engine:
+    engine = sa.create_engine("sqlite://", poolclass=sa.StaticPool, connect_args={"check_same_thread": False})
+    _ROWS.metadata.create_all(engine)
+    with engine.begin() as connection:
+        connection.execute(sa.insert(_ROWS), [{"at_us": number // 2, "number": number} for number in range(9)])
+    return engine
+
+
+def read_behind(content: bytes) -> object:
+    """Rows from behind a cursor, as a program that reads on sends it."""
+    with _rows().connect() as connection:
+        return read_piece(connection, sa.select(_ROWS), (_ROWS.c.at_us, _ROWS.c.number), limit=3,
+                          cursor=content.decode())  # fmt: skip

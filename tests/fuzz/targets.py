@@ -15,16 +15,20 @@ from typing import Any
 
 import numpy as np
 from flwr.app import RecordDict
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 from aggregator.foundry.artefacts import BUILT
+from dashboard.api.acting import ActionBody
+from dashboard.queries.pages import CursorRefused
 from gateway_agent.foreign.mapping import map_content
 from gateway_agent.foreign.places import open_json
 from schemas import messages
 from schemas.archive import ArchiveRejected, ArchiveWriter
 from schemas.archive import Manifest as BackupManifest
+from schemas.asset_table import AssetRow, BearingRow, LimitRow
 from schemas.capture import decode_capture, encode_capture
 from schemas.container import pack, unpack
+from schemas.csv_table import write_table
 from schemas.errors import (
     CaptureRejected,
     FragmentRejected,
@@ -45,12 +49,16 @@ from schemas.model_errors import ModelError
 from schemas.mqtt_packets import PacketError, publish_packet
 from schemas.offer import Acknowledgement, Offer
 from schemas.onnx_inspect import check_model
+from schemas.plate_table import PlateTable
 from schemas.release import Release, golden_file, make_release, read_release_bundle
+from schemas.release_fate import ReleaseFate
 from schemas.requests import REQUEST_TOPIC, Request
+from schemas.site_summary import SiteSummary
 from schemas.topics import CAPTURE, CAPTURE_FRAGMENT, RECORDS, STATUS
 from schemas.training_graph import read_training_graph
 from schemas.variation import SessionSums, Variation
 from schemas.variation_task import VariationMessage
+from schemas.verdict_task import Verdict
 from tests.contract.golden_contract import AT, FLOWER, FLOWER_ERROR, GOLDEN, KEY, SAID, _flower
 from tests.contract.golden_contract import CAPTURE as A_CAPTURE
 from tests.fuzz import readers
@@ -73,11 +81,11 @@ def _bare(container: bytes) -> bytes:
     return readers.without_digest(container)
 
 
-def _message(kind: type[messages.Message]) -> Target:
+def _message(kind: type[BaseModel]) -> Target:
     return Target(
         f"message {kind.__name__}", functools.partial(decode, kind), (MessageRejected,),
-        tuple(one.path.read_bytes() for one in GOLDEN if type(one.thing) is kind), says=(f"messages.{kind.__name__}",),
-        bytes_per_byte=WRONG_BYTES_PER_BYTE,
+        tuple(one.path.read_bytes() for one in GOLDEN if type(one.thing) is kind),
+        says=(f"{kind.__module__.removeprefix('schemas.')}.{kind.__name__}",), bytes_per_byte=WRONG_BYTES_PER_BYTE,
     )  # fmt: skip
 
 
@@ -86,10 +94,10 @@ def _container(name: str, read: Callable[[bytes], object], promised: tuple[type[
     return Target(name, read, promised, tuple(map(_bare, seeds)), readers.with_digest, says, **bounds)
 
 
-def _task(name: str, kind: Any, *seeds: bytes, says: tuple[str, ...] = ()) -> Target:
+def _task(name: str, kind: Any, *seeds: bytes) -> Target:
     """A Flower message, and what it says to the learning."""
     return _container(name, lambda content: kind.read(load_message(content)), (TensorsRejected, MessageRejected),
-                      *seeds, says=says)  # fmt: skip
+                      *seeds, says=(f"{kind.__module__}.{kind.__qualname__}.read",))  # fmt: skip
 
 
 def _foreign(name: str, topic: str, *payloads: bytes) -> Target:
@@ -99,6 +107,19 @@ def _foreign(name: str, topic: str, *payloads: bytes) -> Target:
     return Target(
         f"foreign {name}", lambda content: map_content(mapping, levels, content, received_at_us=AT), (RejectedInput,),
         payloads, says=(f"[[foreign]] {name}",),
+    )  # fmt: skip
+
+
+def _csv_row(row: Any) -> bytes:
+    return write_table([row], type(row))
+
+
+def _table(kind: type[Any], *rows: bytes) -> Target:
+    """What a person uploads; all problems are told, so nothing is raised."""
+    return Target(
+        f"table of {kind.__name__}", lambda content: readers.read_upload(content, kind), (), rows,
+        bytes_per_byte=WRONG_BYTES_PER_BYTE, spare_bytes=2 * MB,
+        says=("schemas.csv_table.read_table",),
     )  # fmt: skip
 
 
@@ -154,6 +175,13 @@ _STEP = json.loads((BUILT / "dense_autoencoder_48" / "spec.json").read_bytes())[
 _radio = functools.partial(foreign.radio_packets, samples=64, piece_bytes=90)
 _MEMBERS = b"\x20\x0b\x00\x00\x08\x21\x00\x0a\x27\x00\x01\x00\x00"  # CONNACK: ten under way, 64 KB
 
+_TABLES: tuple[tuple[type[Any], tuple[bytes, ...]], ...] = (
+    (AssetRow, (_csv_row(AssetRow(machine="pump-07", title="Pump, seven", power_kw=55.0)),)),
+    (LimitRow, (_csv_row(LimitRow(applies_to="pump-07", quantity="velocity_rms_mm_s", unit="mm/s RMS", alert=2.8,
+                                  danger=4.5, source="ISO 20816-3:2022")),)),
+    (BearingRow, (_csv_row(BearingRow(name="X-1", elements=9, ball_diameter_mm=7.9, pitch_diameter_mm=39.0,
+                                      source="maker's drawing")),)),
+)  # fmt: skip
 TARGETS: tuple[Target, ...] = (
     Target("capture", decode_capture, (CaptureRejected,), (CAPTURE_BYTES[:-4],), readers.with_crc,
            ("capture.Capture", "schemas.capture.decode_capture")),
@@ -161,7 +189,7 @@ TARGETS: tuple[Target, ...] = (
            ("fragments.Fragment", "schemas.fragments.decode_fragment")),
     Target("fragments in a row", readers.join_fragments, (), (readers.steps_of(PIECES), readers.steps_of(PIECES * 2)),
            says=("schemas.fragments.Reassembly.add",), bytes_per_byte=128),
-    *map(_message, messages.Message.__args__),
+    *map(_message, (*messages.Message.__args__, SiteSummary, PlateTable)),
     Target("message of any kind", decode_any, (MessageRejected,), tuple(map(encode, SAID)),
            says=("schemas.messages.decode", "schemas.messages.decode_any"), bytes_per_byte=WRONG_BYTES_PER_BYTE),
     Target("series", readers.read_series, (MessageRejected,), (np.arange(9, dtype="<f4").tobytes(),), readers.deflated,
@@ -183,8 +211,10 @@ TARGETS: tuple[Target, ...] = (
     _task("evaluation reply", EvaluationReply, dump_message(_flower(EvaluationReply(0.5, 9.0).record()))),
     _task("offer", Offer, dump_message(_flower(Offer("k", "d", 1, 2, 2, _REPLY).record()))),
     _task("acknowledgement", Acknowledgement, dump_message(_flower(Acknowledgement("k", "stored").record()))),
+    _task("fate of a release", ReleaseFate, dump_message(_flower(ReleaseFate(3, "running", "everywhere").record()))),
     _task("condition", MemberCondition, dump_message(_flower(RecordDict({CONDITION: MemberCondition(1).record()})))),
     _task("variation reply", VariationMessage, dump_message(_flower(VariationMessage(_VARIATION).record()))),
+    _task("verdict", Verdict, dump_message(_flower(Verdict(7, "norm_outlier", "ten times the others").record()))),
     Target("release", lambda content: read_release_bundle(content, readers.KEYS).parameters(), (ReleaseRejected,),
            (_release_seed(),), readers.signed_release,
            ("release.ReleaseBundle", "schemas.release.read_release_bundle", "schemas.release.check_release"),
@@ -216,6 +246,14 @@ TARGETS: tuple[Target, ...] = (
            tuple(readers.in_packets([packet[:-2] for packet in _radio(number)]) for number in (1, 2)),
            readers.with_radio_crc,
            ("[[foreign]] radio", "gateway_agent.foreign.checksum.verify"), bytes_per_byte=128),
+    *(_table(kind, *rows) for kind, rows in _TABLES),
+    Target("request of a metrics collector", readers.ask_for_metrics, (),
+           (b"GET /metrics HTTP/1.1\r\nAuthorization: Bearer word\r\n", b"GET /readyz?verbose HTTP/1.0\r\n"),
+           says=("schemas.observe_server.ObserveServer.answer",)),
+    Target("action asked for by REST", ActionBody.model_validate_json, (ValidationError,),
+           (b'{"note": "known", "values": {"hours": 4}}',), bytes_per_byte=WRONG_BYTES_PER_BYTE),
+    Target("cursor of a REST answer", readers.read_behind, (CursorRefused, UnicodeDecodeError), (b"17:3", b"0:-1"),
+           refused=(b"99999999999999999999:1", b"1:2:3", b"x:1")),
     Target("request", Request.model_validate_json, (ValidationError,),
            (_REQUEST.model_dump_json().encode(),), says=(REQUEST_TOPIC,)),
     Target("back-up", readers.read_back_up, (ArchiveRejected,),

@@ -98,7 +98,7 @@ def test_a_late_reply_to_round_two_squared_ended_the_sites_thread(group: str) ->
     heard: list[int] = []
     book = SimpleNamespace(asked=lambda number, _member: heard.append(number))
     intake = Intake(
-        None, book, None, None, None, on_stored=None, on_adopted=None, clock_us=None  # type: ignore[arg-type]
+        None, book, None, None, None, on_stored=None, on_adopted=None, on_fate=None, clock_us=None  # type: ignore[arg-type]
     )  # fmt: skip
     intake._store("gw-1", reply)
     assert not heard
@@ -108,7 +108,8 @@ def test_a_late_reply_to_round_two_squared_ended_the_sites_thread(group: str) ->
 def test_a_late_adoption_of_what_was_never_released_is_not_believed(group: str) -> None:
     reply = load_message(dump_message(FLOWER))
     reply.metadata.__dict__["_group_id"] = group
-    push = FleetPush(None, None, lambda: SimpleNamespace(version=1), None)  # type: ignore[arg-type,return-value]
+    registry = SimpleNamespace(current=lambda: SimpleNamespace(version=1))
+    push = FleetPush(None, None, registry, None)  # type: ignore[arg-type]
     push.note("site-a", reply)
     assert not push._adopted
 

@@ -1,99 +1,24 @@
 """Three tiers learning asynchronously over real brokers: sites offer, the enterprise merges, nobody waits."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack
-from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
-import sqlalchemy as sa
 
-from aggregator.database import open_current
 from aggregator.learning.local import run_local_rounds
-from aggregator.learning.service import Learning
 from aggregator.learning.strategy import Plan, digest_of
-from aggregator.settings import UplinkSettings
-from schemas.database import sqlite_url
 from schemas.release import TRAIN_STEP
 from schemas.site_tables import learning_round, release, round_update, site_offer, waiting_update
-from tests.support.brokers import BrokerServer, embedded_broker
-from tests.support.learning import People, SmallGateway, builtin, client_app, healthy_rows, site_settings, wait_until
-
-SITES = {"site-a": ("gw-1", "gw-2"), "site-b": ("gw-3", "gw-4")}
-GATEWAYS = tuple(name for gateways in SITES.values() for name in gateways)
-ROWS = {name: 200 + 100 * number for number, name in enumerate(GATEWAYS)}
-PEOPLE = (
-    ("fleet", "enterprise"), ("product", "releaser"),
-    *((name, "site") for name in SITES), *((name, "gateway") for name in GATEWAYS),
-)  # fmt: skip
-
-
-class Plants:
-    """Everybody of three tiers, each to be started and stopped by itself."""
-
-    def __init__(self, folder: Path, stack: ExitStack) -> None:
-        self._folder = folder
-        self._stack = stack
-        self.people = People(PEOPLE)  # type: ignore[arg-type]  # roles, as literals
-        self.first = builtin(self.people["product"])
-        self.plant: BrokerServer = stack.enter_context(embedded_broker([*SITES, *GATEWAYS]))
-        self.between: BrokerServer = stack.enter_context(embedded_broker(["fleet", *SITES]))
-        self.engines = {name: open_current(sqlite_url(folder / f"{name}.db")) for name in ("fleet", *SITES)}
-        for engine in self.engines.values():
-            stack.callback(engine.dispose)
-
-    def enterprise(self, **learning: object) -> Learning:
-        settings = site_settings("fleet", self.between.settings_for("fleet"), **learning)
-        return self._started(
-            Learning(
-                settings.model_copy(update={"role": "enterprise"}), self.engines["fleet"], self.people["fleet"],
-                self.people.keys, first=self.first,
-            )
-        )  # fmt: skip
-
-    def site(self, name: str, **learning: object) -> Learning:
-        """A site with its gateways, all there."""
-        uplink = UplinkSettings(enterprise="fleet", broker=self.between.settings_for(name), repeat_s=1.0)
-        settings = site_settings(name, self.plant.settings_for(name), **learning).model_copy(update={"uplink": uplink})
-        made = Learning(settings, self.engines[name], self.people[name], self.people.keys, first=self.first)
-        for gateway in SITES[name]:
-            small = SmallGateway(
-                gateway, name, self.plant.settings_for(gateway), self.people[gateway], self.people.keys,
-                self._folder / gateway, self.first, partial(healthy_rows, GATEWAYS.index(gateway), ROWS[gateway]),
-            ).start()  # fmt: skip
-            self._stack.callback(small.stop)
-        self._started(made)
-        assert made.carrier.wait_members(len(SITES[name]), 10)
-        return made
-
-    def rows(self, where: str, table: sa.Table) -> list[sa.RowMapping]:
-        with self.engines[where].connect() as connection:
-            return list(connection.execute(sa.select(table)).mappings())
-
-    def states(self, where: str, table: sa.Table) -> list[str]:
-        return [row["state"] for row in self.rows(where, table)]
-
-    def _started(self, learning: Learning) -> Learning:
-        learning.start()
-        self._stack.callback(learning.stop)
-        return learning
+from tests.support.learning import client_app, healthy_rows
+from tests.support.tiers import GATEWAYS, ROWS, SITES, Plants, comes_true, round_of
 
 
 @pytest.fixture
 def plants(tmp_path: Path) -> Iterator[Plants]:
     with ExitStack() as stack:
         yield Plants(tmp_path, stack)
-
-
-def round_of(learning: Learning) -> None:
-    result = learning.run_round()
-    assert result is not None
-    assert result.void == ""
-
-
-def comes_true(true: Callable[[], bool], within_s: float = 15.0) -> None:
-    assert wait_until(true, within_s)
 
 
 def test_offers_of_two_sites_merge_into_what_all_gateways_at_once_would_have_given(plants: Plants) -> None:

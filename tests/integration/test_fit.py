@@ -1,5 +1,6 @@
 """`aggregator fit` and `gateway-agent backtest` as people call them: the contract of the command line."""
 
+import contextlib
 import json
 import subprocess
 import sys
@@ -8,8 +9,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from schemas.release import PARAMETERS, read_release_folder
-from schemas.signing import KeyRing
+from aggregator.command import main
+from aggregator.fit import FitOptions
+from aggregator.fit import fit as learn
+from aggregator.foundry.families import family_named
+from schemas.release import PARAMETERS, TRAIN_STEP, read_release_folder
+from schemas.signing import KeyRing, Signer
+from tests.support import tomorrow
 from tests.support.recordings import healthy_noise, write_recording
 
 
@@ -84,3 +90,50 @@ def test_a_list_of_files_stands_for_its_lines(tmp_path: Path, recordings: list[P
     listed.write_text("\n".join(map(str, recordings)))
     done = fit(tmp_path, "--captures", f"@{listed}", "--client-by", "condition", "--rounds", "1")
     assert done.returncode == 0, done.stderr
+
+
+def test_another_network_rule_and_levels_are_learnt_and_stand_in_the_release(
+    tmp_path: Path, recordings: list[Path]
+) -> None:
+    done = fit(
+        tmp_path, "--captures", *map(str, recordings), "--rounds", "2", "--family", "conv", "--rule", "ditto_step",
+        "--level", "output=site", "--level", "output_bias=machine",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    release = read_release_folder(tmp_path / "release", KeyRing([]))
+    spec = release.spec()
+    assert release.manifest.family == "conv_autoencoder"
+    assert release.manifest.levels == {"output": "site", "output_bias": "machine"}
+    assert release.manifest.files[TRAIN_STEP].sha256 == spec["graphs"]["ditto_step"]["sha256"]
+    bias = next(row for row in spec["parameters"] if row["name"] == "output_bias")
+    weight = next(row for row in spec["parameters"] if row["name"] == "output_weight")
+    started = family_named("conv_autoencoder", 48).initial_theta(0)
+    theta = release.parameters()
+    assert (theta[bias["offset"] :] == started[bias["offset"] :]).all(), "merged nowhere"
+    assert (theta[weight["offset"] : bias["offset"]] != started[weight["offset"] : bias["offset"]]).any()
+
+
+def test_a_network_nobody_here_knows_is_learnt_from_its_folder(tmp_path: Path, recordings: list[Path]) -> None:
+    options = FitOptions("machine", 0.25, 0, 3, tomorrow.GRAPHS, tomorrow.RULE)
+    learnt = learn([str(path) for path in recordings], [], options, Signer.generate())
+    assert learnt.manifest.family == "gated_autoencoder"
+    assert learnt.manifest.metrics["loss_after"] < learnt.manifest.metrics["loss_before"]
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--rule", "no_step"], "known: adam_prox_step"), (["--level", "output"], "--level output found"),
+        (["--level", "output=plant"], "PART=fleet|site|machine"), (["--level", "attic=site"], "levels name ['attic']"),
+        (["--graphs", "/none"], "cannot read /none/spec.json"), (["--family", "conv", "--graphs", "."], "not allowed"),
+    ],
+)  # fmt: skip
+def test_a_network_that_cannot_be_is_one_line(
+    tmp_path: Path, recordings: list[Path], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch,
+    words: list[str], said: str,
+) -> None:  # fmt: skip
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "xdg"))
+    with contextlib.suppress(SystemExit):  # argparse leaves by itself
+        assert main(["fit", "--captures", str(recordings[0]), *words, "--out", str(tmp_path / "release")]) == 2
+    assert said in capsys.readouterr().err
+    assert not (tmp_path / "release").exists()

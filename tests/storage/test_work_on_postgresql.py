@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from aggregator.database import open_current
-from dashboard.queries.alarms import read_opened, read_standing_since, read_told, read_windows
+from dashboard.condition import Staleness, in_order, judge
+from dashboard.queries import alarms, standing
 from dashboard.queries.assets import (
     read_assets,
     read_channels,
@@ -22,13 +23,17 @@ from dashboard.queries.cases import (
     read_entry,
     read_labels,
     read_orders,
+    read_similar,
     read_unlabelled,
 )
+from dashboard.queries.plant import read_plant
 from dashboard.queries.reports import count_lost, read_happened, read_rounds
 from schemas import site_tables as tables
 from schemas.asset_table import LimitRow
 from tests.support import gateway_talk as talk
+from tests.support.chance_plant import write_chance_plant
 from tests.support.postgres import postgres_server
+from tests.support.site_database import NOW_US
 from tests.support.work_office import Receiver, WorkOffice, settings_for
 
 # apprise 2.2 loads all its ways, and one imports what Python 3.13 takes away.
@@ -79,10 +84,18 @@ def test_a_day_of_work_is_the_same_on_postgresql(tmp_path: Path, receiver: Recei
             assert read_unlabelled(connection) == []
             assert len(read_orders(connection)) == 1
             assert read_asked(connection, [asked.request_id])[0].state == "done"
-            assert len(read_told(connection, **everything)) == 1
-            assert read_opened(connection, **everything) == 1
-            assert read_standing_since(connection) == []
-            assert len(read_windows(connection, talk.POINT, **everything)) == 7
+            counts = alarms.read_counts(connection, **everything)
+            assert (counts.alarms, counts.of_own_limits, counts.opened, counts.stale) == (2, 1, 1, 0)
+            assert (counts.labelled, counts.false_labelled, counts.chattering) == (1, 0, 0)
+            assert counts.top == ((talk.POINT, 2, False),)
+            seen = alarms.read_score_windows(connection, talk.POINT, factor=0.1, reach=8, **everything)
+            assert seen.captures == 7
+            of_value = alarms.read_value_windows(
+                connection, talk.POINT, "velocity_rms_mm_s", bounds=[4.5], reach=8, speeds=[(None, None)], **everything
+            )
+            assert of_value.exceeding == 6
+            assert alarms.read_highest(connection, talk.POINT, "velocity_rms_mm_s", **everything) == 5.0
+            assert read_similar(connection, "pump-01", kind="general", cause="outer")[0].machine == "pump-07"
             assert {"opened", "shelved", "unshelved", "work_order", "label", "closed"} <= {
                 one.kind for one in read_happened(connection, **everything)
             }
@@ -93,4 +106,25 @@ def test_a_day_of_work_is_the_same_on_postgresql(tmp_path: Path, receiver: Recei
             assert [channel.name for channel in read_channels(connection)] == ["cmms", "shift"]
             assert len(read_deliveries(connection)) == 3
             assert read_operating_states(connection, talk.POINT)[0].captures == 7
+        engine.dispose()
+
+
+def test_all_machines_are_judged_alike_by_postgresql_and_by_the_page() -> None:
+    limits = Staleness(3.0, 30.0, 900.0)
+    with postgres_server() as url:
+        engine = open_current(url)
+        with engine.begin() as connection:
+            write_chance_plant(connection, seed=9, machines=120)
+        with engine.connect() as connection:
+            wanted = in_order(
+                judge(found, None, limits, NOW_US) for found in read_plant(connection, with_trends=False).machines
+            )
+            names = standing.read_names(connection, limits, NOW_US, standing.View(), limit=None)
+            assert [name for name, _ in names] == [found.machine for found in wanted]
+            totals = standing.read_totals(connection, limits, NOW_US)
+            levels = [found.level.name for found in wanted]
+            assert totals.levels == {name: levels.count(name) for name in set(levels)}
+            assert standing.read_areas(connection, limits, NOW_US)[1] == 3
+            assert sum(group.count for group in standing.read_blind(connection, limits, NOW_US)) > 0
+            assert standing.count_machines(connection, limits, NOW_US, standing.View(find="kiln")) > 0
         engine.dispose()

@@ -7,8 +7,10 @@ The embedded broker writes every packet to its output: that goes to /dev/null, a
 """
 
 import contextlib
+import itertools
 import os
 import queue
+import random
 import shutil
 import signal
 import socket
@@ -28,15 +30,34 @@ from schemas.link import Link, Received
 from schemas.settings import BrokerSettings
 
 READY_WITHIN_S = 15.0
+FIRST_PORT, PORT_BLOCKS, BLOCK_PORTS = 12_000, 40, 500  # up to 32,000
 _EMBEDDED = "import sys; from iotcore import IotCoreBroker; IotCoreBroker(config_path=sys.argv[1]).run_forever()"
 
 
 def free_port() -> int:
-    """A port of the loopback that nobody listens on right now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+    """A port of the loopback that nobody listens on right now.
+
+    It lies below those that the system hands out for connections, and in a block of this process's own, so that
+    tests that run beside each other do not take the same one before anybody listens.
+    """
+    while True:
+        port = next(_ports)
+        with socket.socket() as probe:
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+            return port
+
+
+def _own_ports() -> Iterator[int]:
+    block = FIRST_PORT + os.getpid() % PORT_BLOCKS * BLOCK_PORTS
+    start = random.randrange(BLOCK_PORTS)
+    for number in itertools.count(start):
+        yield block + number % BLOCK_PORTS
+
+
+_ports = _own_ports()
 
 
 def wait_for_port(port: int, process: subprocess.Popen[bytes] | None = None, within_s: float = READY_WITHIN_S) -> None:

@@ -1,5 +1,6 @@
 """A dashboard for tests: its own keys and token in a folder, a clock that stands, any database."""
 
+from collections.abc import Mapping
 from pathlib import Path
 
 from dashboard.access import create_token
@@ -13,18 +14,20 @@ from tests.support.site_database import NOW_US
 
 def make_dashboard(
     folder: Path,
-    database: Path,
+    database: Path | str,
     *,
     now_us: int = NOW_US,
     role: str = "technician",
     allow_without_token: bool = False,
     by: str = "token",
+    more: Mapping[str, object] | None = None,
 ) -> Dashboard:
-    """Put a dashboard together in a folder."""
+    """Put a dashboard together in a folder, over an SQLite file or any database by its URL; `more` settings of it."""
     settings = DashboardSettings.model_validate(
         {
+            **(more or {}),
             "title": "Werk Nord",
-            "database_url": sqlite_url(database),
+            "database_url": database if isinstance(database, str) else sqlite_url(database),
             "signing_key_file": folder / "dashboard.key",
             "access": {
                 "by": by,

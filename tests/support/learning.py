@@ -14,7 +14,7 @@ from flwr.app import Context, Message
 from numpy.typing import NDArray
 
 from aggregator.foundry.artefacts import BUILT
-from aggregator.registry import first_release
+from aggregator.release_making import first_release
 from aggregator.settings import AggregatorSettings
 from gateway_agent.federation import LearningMember, make_client_app
 from gateway_agent.model_slot import ModelSlot

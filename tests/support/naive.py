@@ -84,6 +84,8 @@ def feature_vector(
     *,
     sample_rate_hz: float,
     velocity_band_hz: tuple[float, float],
+    slow_velocity_band_hz: tuple[float, float],
+    wide_band_edges_hz: tuple[float, ...],
     band_edges_hz: FloatArray,
     first_line: int,
     points: int,
@@ -97,6 +99,11 @@ def feature_vector(
     envelope_powers = hann_powers(swing)
     features = [velocity_rms_mm_s(samples_g, sample_rate_hz, velocity_band_hz), *statistics(samples_g)]
     features += [math.sqrt(math.fsum(value**2 for value in swing) / points), max(curve)]
+    features.append(velocity_rms_mm_s(samples_g, sample_rate_hz, slow_velocity_band_hz))
+    first_hz, last_hz = float(band_edges_hz[0]), float(band_edges_hz[-1])
+    for low, high in itertools.pairwise((*wide_band_edges_hz, math.inf)):
+        inside = (max(low, first_hz) / line_hz, min(high, last_hz) / line_hz)
+        features.append(math.sqrt(band_power(powers, *inside)) if inside[0] < inside[1] else 0.0)
     for edges, lines in ((band_edges_hz, powers), (envelope_band_edges_hz, envelope_powers)):
         for low, high in itertools.pairwise(edges.tolist()):
             features.append(math.log10(band_power(lines, low / line_hz, high / line_hz) + 1e-12))

@@ -15,6 +15,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from schemas.database import open_database, sqlite_url
+from schemas.site_tables import gateway as gateway_table
 from tests.support.brokers import free_port, wait_for_port
 
 WAIT_S = 60.0
@@ -48,6 +49,7 @@ class SitePlant:
     site: str
     port: int
     processes: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
+    agent: tuple[str, ...] = ("-m", "gateway_agent")
 
     @property
     def settings(self) -> Path:
@@ -66,12 +68,15 @@ class SitePlant:
 
     def start(self, name: str, *command: str) -> None:
         """Start one process of the product, its log beside the settings."""
-        with (self.folder / f"{name}.log").open("ab") as log:
-            self.processes[name] = subprocess.Popen([sys.executable, "-m", *command], stdout=log, stderr=log)
+        self._start(name, "-m", *command)
 
     def start_gateway(self, name: str) -> None:
         """Start the agent of an enrolled gateway."""
-        self.start(name, "gateway_agent", "run", "--settings", str(self.bundle(name) / "gateway.toml"))
+        self._start(name, *self.agent, "run", "--settings", str(self.bundle(name) / "gateway.toml"))
+
+    def _start(self, name: str, *arguments: str) -> None:
+        with (self.folder / f"{name}.log").open("ab") as log:
+            self.processes[name] = subprocess.Popen([sys.executable, *arguments], stdout=log, stderr=log)
 
     def stop(self, name: str, *, by: signal.Signals = signal.SIGTERM) -> int:
         """End one process; its exit code."""
@@ -141,7 +146,7 @@ def run(module: str, *arguments: str) -> str:
 @contextlib.contextmanager
 def site_plant(
     folder: Path, *, site: str = "north", gateways: Sequence[str] = ("gw-1",), settings: str = "",
-    gateway_settings: str = "", broker: str = "embedded",
+    gateway_settings: str = "", broker: str = "embedded", agent: tuple[str, ...] = ("-m", "gateway_agent"),
 ) -> Iterator[SitePlant]:  # fmt: skip
     """Set a site up and start it; everything is stopped at the end.
 
@@ -152,9 +157,10 @@ def site_plant(
         settings: More TOML for the aggregator.
         gateway_settings: More TOML for every gateway.
         broker: `embedded` or `mosquitto`.
+        agent: What Python is told to run as the agent; its command follows.
     """
     port = free_port()
-    plant = SitePlant(folder, site, port)
+    plant = SitePlant(folder, site, port, agent=agent)
     plant.settings.write_text(
         f"""
 name = "{site}"
@@ -190,9 +196,14 @@ password_file = "{site}/password"
 
 
 def is_online(plant: SitePlant, gateway: str) -> bool:
-    """Whether the site hears a gateway."""
+    """Whether the site hears a gateway; by its database, for a command takes a second of processor time."""
     plant.check_alive()
-    return bool(plant.site_status().get("gateways", {}).get(gateway, {}).get("online"))
+    mine = sa.select(gateway_table.c.online).where(gateway_table.c.gateway == gateway)
+    try:
+        with plant.site_database() as connection:
+            return bool(connection.execute(mine).scalar())
+    except sa.exc.OperationalError:  # not there yet, or being made
+        return False
 
 
 def add_settings(path: Path, more: str) -> None:

@@ -274,6 +274,36 @@ def _work() -> None:
         sa.Column("state", sa.JSON(), nullable=False),
         sa.PrimaryKeyConstraint("point", "quantity", name=op.f("pk_limit_watch")),
     )
+    op.add_column(
+        "machine",
+        sa.Column("stop_cost_per_h", sa.Float(), nullable=True, comment="what an hour of an unplanned stop costs"),
+    )
+    op.add_column(
+        "machine", sa.Column("currency", sa.String(length=3), nullable=True, comment="of that cost, ISO 4217")
+    )
+    op.add_column("machine", sa.Column("stop_h", sa.Float(), nullable=True, comment="how long an unplanned stop lasts"))
+    op.add_column(
+        "machine_case",
+        sa.Column("cause", sa.String(length=32), nullable=True, comment="what a person named, else the likeliest"),
+    )
+    op.create_index("ix_machine_case_cause_case_id", "machine_case", ["cause", "case_id"], unique=False)
+    op.create_table(
+        "limit_alarm",
+        sa.Column("limit_alarm_id", _key(), autoincrement=True, nullable=False),
+        sa.Column("point", sa.String(length=65), nullable=False),
+        sa.Column("machine", sa.String(length=32), nullable=False),
+        sa.Column("quantity", sa.String(length=32), nullable=False),
+        sa.Column("state", sa.String(length=16), nullable=False, comment="unacknowledged | normal"),
+        sa.Column("priority", sa.String(length=16), nullable=False),
+        sa.Column("value", sa.Float(), nullable=True, comment="none where the limit was taken away"),
+        sa.Column("bound", sa.Float(), nullable=True),
+        sa.Column("measured_at_us", sa.BigInteger(), nullable=False),
+        sa.Column("told_at_us", sa.BigInteger(), nullable=False),
+        sa.Column("reason", sa.Text(), nullable=False),
+        sa.PrimaryKeyConstraint("limit_alarm_id", name=op.f("pk_limit_alarm")),
+        comment="changes of alarms of the plant's own limits, which the site judges",
+    )
+    op.create_index("ix_limit_alarm_told_at_us", "limit_alarm", ["told_at_us"], unique=False)
 
 
 def _key() -> sa.BigInteger:
@@ -287,9 +317,19 @@ def _history() -> None:
             "waveform_samples", sa.Integer(), nullable=True, comment="none where it was not sent, or is not kept"
         ),
     )
+    of_bands = "of the bands of vibration.features"
+    op.add_column("health", sa.Column("band_low_rms_g", sa.Float(), nullable=True, comment=of_bands))
+    op.add_column("health", sa.Column("band_middle_rms_g", sa.Float(), nullable=True))
+    op.add_column("health", sa.Column("band_high_rms_g", sa.Float(), nullable=True))
+    for name, meaning in (
+        ("baseline_from_us", "first capture healthy was learnt from"),
+        ("baseline_until_us", "the last; none while still learning"),
+    ):
+        op.add_column("point", sa.Column(name, sa.BigInteger(), nullable=True, comment=meaning))
     quantities = (
         "score", "score_limit", "velocity_rms_mm_s", "envelope_rms_g", "acceleration_peak_g", "kurtosis",
-        "temperature_c", "rpm",
+        "temperature_c", "rpm", "acceleration_rms_g", "crest_factor", "band_low_rms_g", "band_middle_rms_g",
+        "band_high_rms_g",
     )  # fmt: skip
     op.create_table(
         "history_hour",
@@ -316,6 +356,25 @@ def _history() -> None:
         ),
         sa.PrimaryKeyConstraint("point", name=op.f("pk_history_mark")),
     )
+    op.add_column(
+        "request",
+        sa.Column(
+            "machine", sa.String(length=32), nullable=True, comment="as the seal says, so that its page finds its own"
+        ),
+    )
+    for table, columns in (
+        ("request", ["machine", "created_at_us"]), ("learning_round", ["started_at_us"]), ("gap", ["at_us"]),
+        ("audit", ["at_us"]), ("audit", ["actor", "audit_id"]), ("audit", ["action", "audit_id"]),
+        ("machine_case", ["state", "case_id"]),
+    ):  # fmt: skip
+        op.create_index(f"ix_{table}_{'_'.join(columns)}", table, columns, unique=False)
+    op.create_table(
+        "site_summary",
+        sa.Column("site", sa.String(length=32), nullable=False),
+        sa.Column("received_at_us", sa.BigInteger(), nullable=False, comment="by the enterprise's clock"),
+        sa.Column("summary", sa.JSON(), nullable=False, comment="the last SiteSummary; an enterprise's database alone"),
+        sa.PrimaryKeyConstraint("site", name=op.f("pk_site_summary")),
+    )
 
 
 def _fleet() -> None:
@@ -324,4 +383,28 @@ def _fleet() -> None:
         sa.Column(
             "clock_ahead_s", sa.Float(), nullable=True, comment="of the site's, at its last status but a retained one"
         ),
+    )
+    op.add_column("health", sa.Column("rssi_dbm", sa.Float(), nullable=True, comment="of the sensor's radio signal"))
+    op.create_table(
+        "plate_sending",
+        sa.Column("gateway", sa.String(length=32), nullable=False),
+        sa.Column("revision", sa.BigInteger(), nullable=False, comment="of the nameplates sent to it; never falls"),
+        sa.Column("digest", sa.String(length=64), nullable=False, comment="sha256 of them"),
+        sa.Column("machines", sa.Integer(), nullable=False),
+        sa.Column("asset_version", sa.BigInteger(), nullable=False, comment="the newest table_version among them"),
+        sa.Column("at_us", sa.BigInteger(), nullable=False),
+        sa.Column("in_force", sa.BigInteger(), nullable=True, comment="revision it last said, if it takes any"),
+        sa.PrimaryKeyConstraint("gateway", name=op.f("pk_plate_sending")),
+    )
+    op.create_table(
+        "enrolled",
+        sa.Column("name", sa.String(length=32), nullable=False),
+        sa.Column("kind", sa.String(length=16), nullable=False, comment="gateway | sensors | dashboard | site | ..."),
+        sa.Column("revoked", sa.Boolean(), nullable=False),
+        sa.Column("key_known", sa.Boolean(), nullable=False, comment="what it signs is believed"),
+        sa.Column(
+            "certificate_until_us", sa.BigInteger(), nullable=True, comment="none where the broker asks a password"
+        ),
+        sa.PrimaryKeyConstraint("name", name=op.f("pk_enrolled")),
+        comment="who may speak, as the aggregator's own lists have it; no secret of theirs",
     )

@@ -8,7 +8,7 @@ from sqlalchemy.engine import Engine
 
 from aggregator.figures import FIGURES, families
 from aggregator.meters import Meters
-from aggregator.status import NOTHING_LIVE, read_live, read_status
+from aggregator.status import NOTHING_LIVE, in_words, read_live, read_status
 from schemas.exposition import exposition
 
 
@@ -37,3 +37,12 @@ def test_what_was_left_by_nobody_or_cannot_be_read_counts_as_nothing(
     assert read_status(engine, read_live(file))["live"] == NOTHING_LIVE
     file.write_text(json.dumps({"queue": 3}))
     assert read_status(engine, read_live(file))["live"] == NOTHING_LIVE | {"queue": 3}
+
+
+def test_messages_of_the_learning_that_were_not_used_are_counted_by_reason_in_metrics_and_status(
+    engine: Engine,
+) -> None:
+    status = read_status(engine, NOTHING_LIVE | {"learning_dropped": {"wrong_speaker": 2, "late": 1}})
+    told = exposition(families(status, Meters())).decode()
+    assert 'undertone_aggregator_learning_dropped_total{reason="wrong_speaker"} 2.0' in told
+    assert "learning messages not used: wrong_speaker 2, late 1" in in_words(status)

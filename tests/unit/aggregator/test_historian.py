@@ -12,6 +12,7 @@ from schemas import site_tables as tables
 from schemas.messages import (
     CommandResult,
     Evidence,
+    Health,
     PointNotice,
     PointStatus,
     RecordBatch,
@@ -161,6 +162,26 @@ def test_a_late_record_does_not_turn_a_points_state_back(historian: Historian, e
     store(historian, talk.batch((5, suspect)))
     store(historian, talk.healths(4))
     assert rows(engine, tables.point)[0].learning == "suspect"
+
+
+def test_baseline_is_from_the_first_capture_learnt_to_the_one_that_made_the_point_ready(
+    historian: Historian, engine: Engine
+) -> None:
+    def heard(number: int, learning: str, quality: str = "ok") -> tuple[int, Health]:
+        said = talk.health(number, measured_at_us=1_000_000 * number)
+        return number, said.model_copy(update={"learning": learning, "quality": quality})
+
+    def baseline() -> tuple[int | None, int | None]:
+        row = rows(engine, tables.point)[0]
+        return row.baseline_from_us, row.baseline_until_us
+
+    store(historian, talk.batch(heard(1, "learning", "stuck"), heard(2, "learning"), heard(3, "learning")))
+    assert baseline() == (2_000_000, None)
+    again = Historian(engine, now_us=lambda: NOW_US)
+    store(again, talk.batch(heard(4, "suspect"), heard(5, "ready"), heard(6, "ready")))
+    assert baseline() == (2_000_000, 5_000_000)
+    store(again, talk.batch(heard(7, "learning"), heard(8, "learning")))  # maintenance was recorded
+    assert baseline() == (7_000_000, None)
 
 
 def test_point_that_moves_to_another_gateway_is_audited_once(historian: Historian, engine: Engine) -> None:

@@ -11,7 +11,7 @@ from aggregator.evidence_shelf import EVIDENCE_KEPT, WAVEFORMS_KEPT
 from aggregator.historian import Arrived, Historian
 from aggregator.history import HOUR_US, HOURS_AT_ONCE, LATE_US
 from dashboard.queries.machine import QUANTITIES, read_buckets
-from schemas.messages import Evidence, RecordBatch, Series
+from schemas.messages import AxisWaveform, Evidence, RecordBatch, Series
 from schemas.site_tables import evidence, health, history_hour, history_mark
 from tests.support import gateway_talk as talk
 
@@ -135,6 +135,8 @@ def spectra(sequence: int, *, with_waveform: bool) -> Evidence:
         point=talk.POINT, capture_boot=1, capture_sequence=sequence, measured_at_us=1_000_000 * sequence, why="asked",
         axis=0, rpm=None, spectrum=series, envelope=series, envelope_band_hz=(1.0, 2.0),
         waveform=waveform if with_waveform else None,
+        other_axes=(AxisWaveform.pack(np.arange(64, dtype=np.int16), axis=1, scale_g=0.01, step_s=0.001),)
+        if with_waveform else (),
     )  # fmt: skip
 
 
@@ -147,6 +149,7 @@ def test_waveforms_beyond_the_bound_are_given_up_oldest_first_and_their_spectra_
         rows = connection.execute(sa.select(evidence).order_by(evidence.c.sequence)).all()
     assert [row.waveform_samples for row in rows] == [None] * 3 + [64] * WAVEFORMS_KEPT
     assert Evidence.model_validate(rows[0].detail).waveform is None
+    assert Evidence.model_validate(rows[0].detail).other_axes == ()
     assert Evidence.model_validate(rows[-1].detail).waveform is not None
 
 

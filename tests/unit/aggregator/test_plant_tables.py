@@ -6,6 +6,7 @@ import pytest
 import sqlalchemy as sa
 from sqlalchemy.engine import Engine
 
+from aggregator.own_limits import KEPT_US
 from schemas import site_tables as tables
 from schemas.nameplate import BearingPlate, Nameplate
 from tests.support import gateway_talk as talk
@@ -122,6 +123,18 @@ def test_own_limit_raises_a_case_with_its_source_and_ends_it(office: WorkOffice)
     speak(office, 40, [1.0] * 4)
     assert office.case().state == "open"
     speak(office, 50, [1.0] * 2)  # dangers count twice until they are out of the last eight
+    assert (office.case().state, office.case().points) == ("open", {"pump-07/de:velocity_rms_mm_s": "returned"})
+    office.ask("acknowledge")
+    assert office.case().state == "closed"
+
+
+def test_own_limit_that_somebody_has_acknowledged_ends_its_case_by_itself(office: WorkOffice) -> None:
+    put(office, limit(), action="set_limits")
+    office.limits.step()
+    speak(office, 10, [4.6] * 5)
+    office.ask("acknowledge")
+    assert office.case().state == "acknowledged"
+    speak(office, 40, [1.0] * 8)
     assert office.case().state == "closed"
 
 
@@ -195,3 +208,56 @@ def test_old_versions_leave_one_by_one(office: WorkOffice, monkeypatch: pytest.M
         put(office, action="set_limits")
     with office.engine.connect() as connection:
         assert connection.execute(sa.select(sa.func.count()).select_from(tables.table_version)).scalar_one() == 3
+
+
+def test_every_change_of_an_own_limits_alarm_is_kept_for_the_figures(office: WorkOffice) -> None:
+    put(office, limit(), action="set_limits")
+    office.limits.step()
+    speak(office, 10, [4.6] * 5)
+    speak(office, 30, [7.5] * 3)
+    put(office, action="set_limits")
+    office.limits.step()
+    told = office.rows(tables.limit_alarm)
+    assert [(row.point, row.quantity, row.priority) for row in told[:2]] == [
+        (talk.POINT, "velocity_rms_mm_s", "alert"), (talk.POINT, "velocity_rms_mm_s", "danger")
+    ]  # fmt: skip
+    assert [row.state for row in told[:2]] == ["unacknowledged", "unacknowledged"]
+    assert (told[0].value, told[0].bound, told[1].bound) == (4.6, 4.5, 7.1)
+    assert told[-1].state == "normal"
+
+
+def test_what_figures_do_not_reach_any_more_leaves(office: WorkOffice) -> None:
+    put(office, limit(), action="set_limits")
+    office.limits.step()
+    speak(office, 10, [4.6] * 5)
+    office.now_s += KEPT_US / 1e6 + 1
+    speak(office, 30, [7.5] * 3)
+    assert [row.priority for row in office.rows(tables.limit_alarm)] == ["danger"]
+
+
+def test_cause_of_a_case_is_the_likeliest_until_a_person_names_one(office: WorkOffice) -> None:
+    office.hear(talk.alarm())
+    before = office.case().cause
+    office.ask("label", label="looseness")
+    assert office.case().cause == "looseness"
+    office.ask("note", note="the diagnosis stays another")
+    assert office.case().cause == "looseness"
+    assert before == next((item["label"] for item in office.case().diagnosis if item["label"] != "unknown"), None)
+
+
+def test_what_a_stop_costs_is_kept_and_comes_back_with_the_table(office: WorkOffice) -> None:
+    put(office, PUMP | {"stop_cost_per_h": 1500.0, "currency": "EUR", "stop_h": 8.0})
+    pump = machines(office)["pump-07"]
+    assert (pump.stop_cost_per_h, pump.currency, pump.stop_h) == (1500.0, "EUR", 8.0)
+    assert "stop" not in str(pump.nameplate)  # nothing of it goes to a gateway
+    state, answer = put(office, PUMP | {"stop_cost_per_h": 1500.0})
+    assert state == "refused"
+    assert "currency (EUR, USD ...) belong together" in answer
+
+
+def test_line_of_the_settings_stands_until_a_table_names_another(office: WorkOffice) -> None:
+    office.historian.write_nameplates([Nameplate(machine="pump-07", title="Old", area="Hall 1")])
+    assert machines(office)["pump-07"].area == "Hall 1"
+    put(office, PUMP)
+    office.historian.write_nameplates([Nameplate(machine="pump-07", title="Old", area="Hall 1")])
+    assert machines(office)["pump-07"].area == "Line 1"

@@ -130,6 +130,25 @@ def test_request_that_no_gateway_could_do_is_refused_in_their_words(office: Offi
     assert (office.row(request_id).state, office.row(request_id).answer) == ("refused", "no capture yet")
 
 
+def test_evidence_of_a_named_capture_is_asked_for_by_its_name(office: Office) -> None:
+    office.ask("request_evidence", point=talk.POINT, values={"capture_boot": 1 << 62, "capture_sequence": 41})
+    assert [(one.capture_boot, one.capture_sequence) for one in office.sent] == [(1 << 62, 41)]
+
+
+@pytest.mark.parametrize(
+    ("values", "point"),
+    [({"capture_boot": 1}, talk.POINT), ({"capture_boot": 1, "capture_sequence": -1}, talk.POINT),
+     ({"capture_boot": 1, "capture_sequence": True}, talk.POINT),
+     ({"capture_boot": 1.5, "capture_sequence": 2}, talk.POINT),
+     ({"capture_boot": 1, "capture_sequence": 2, "more": 3}, talk.POINT),
+     ({"capture_boot": 1, "capture_sequence": 2}, None)],
+)  # fmt: skip
+def test_capture_that_is_named_wrongly_is_refused_in_words(office: Office, values: dict[str, Any], point: Any) -> None:
+    request_id = office.ask("request_evidence", point=point, values=values)
+    assert (office.row(request_id).state, "capture" in office.row(request_id).answer) == ("refused", True)
+    assert office.sent == []
+
+
 def test_answer_of_the_wrong_gateway_does_not_count(office: Office) -> None:
     request_id = office.ask("request_evidence", point=talk.POINT)
     office.answer(1, office.sent[0].model_copy(update={"gateway": "gw-2"}))

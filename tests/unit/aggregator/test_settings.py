@@ -60,3 +60,13 @@ def test_enterprise_has_no_uplink(tmp_path: Path) -> None:
     more = '[uplink]\nenterprise = "group"\n[uplink.broker]\nallow_anonymous = true\n'
     with pytest.raises(SettingsError, match="no uplink"):
         load(tmp_path, 'role = "enterprise"\n' + PLAIN + more)
+
+
+@pytest.mark.parametrize("learning", ['rule = "fltrust"', 'root_member = "gw-1"'])
+def test_a_rule_that_compares_needs_a_gateway_to_compare_with_and_no_other_rule_does(
+    tmp_path: Path, learning: str
+) -> None:
+    with pytest.raises(SettingsError, match="fltrust needs a gateway whose rows are the site's own"):
+        load(tmp_path, f"{PLAIN}[learning]\n{learning}\n")
+    both = load(tmp_path, f'{PLAIN}[learning]\nrule = "fltrust"\nroot_member = "gw-1"\n')
+    assert both.learning.root_member == "gw-1"

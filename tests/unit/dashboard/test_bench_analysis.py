@@ -12,9 +12,12 @@ from dashboard.analysis import (
     on_grid,
     orders_of,
     peaks_of,
-    velocity_from_hz,
+    phases_of,
+    waveforms_of,
 )
+from schemas.asset_table import BearingRow
 from schemas.errors import MessageRejected
+from schemas.messages import Series
 from schemas.nameplate import BearingPlate
 from tests.support.bench_evidence import BAND_HZ, FOUND_HZ, RATE_HZ, RESONANCE_HZ, SAMPLES, requested_evidence
 from tests.support.site_database import BPFO_HZ, ORDERS, RPM, SHAFT_HZ
@@ -84,22 +87,22 @@ def test_lines_of_another_resolution_are_laid_over_and_end_where_they_end():
 
 def test_lines_follow_a_speed_that_somebody_knows_better(evidence):
     envelope = analyse(evidence).envelope
-    moved = {line.name: line for line in fault_lines_at(evidence, envelope, rpm=RPM * 1.1, bearing=None)}
+    moved = {line.name: line for line in fault_lines_at(evidence, envelope, rpm=RPM * 1.1, orders=None)}
     assert moved["BPFO"].frequency_hz == pytest.approx(BPFO_HZ * 1.1)
     assert moved["BPFO"].found_hz is None
-    assert fault_lines_at(evidence, envelope, rpm=RPM, bearing=None) == evidence.fault_lines
+    assert fault_lines_at(evidence, envelope, rpm=RPM, orders=None) == evidence.fault_lines
 
 
 def test_without_a_speed_of_the_gateway_lines_come_from_the_nameplate_and_are_looked_for(evidence):
     unknown = evidence.model_copy(update={"rpm": None, "fault_lines": ()})
     envelope = analyse(unknown).envelope
     plate = BearingPlate(elements=9, ball_diameter_mm=7.94, pitch_diameter_mm=39.04)
-    lines = {line.name: line for line in fault_lines_at(unknown, envelope, rpm=RPM, bearing=plate)}
+    lines = {line.name: line for line in fault_lines_at(unknown, envelope, rpm=RPM, orders=orders_of(plate))}
     assert lines["BPFO"].frequency_hz == pytest.approx(ORDERS.bpfo * SHAFT_HZ)
     assert lines["BPFO"].found_hz == pytest.approx(FOUND_HZ, rel=0.01)
     assert lines["BPFO"].prominence_db > 12.0
     assert lines["FTF"].found_hz is None
-    assert [line.name for line in fault_lines_at(unknown, envelope, rpm=RPM, bearing=None)] == ["1x"]
+    assert [line.name for line in fault_lines_at(unknown, envelope, rpm=RPM, orders=None)] == ["1x"]
 
 
 def test_bearing_of_the_library_has_orders_and_one_that_nobody_knows_has_none():
@@ -117,5 +120,66 @@ def test_quality_of_a_clipped_capture_is_told(evidence):
     assert facts_of(analyse(evidence.model_copy(update={"waveform": None}))).verdict is None
 
 
-def test_slow_machines_have_velocity_from_2_hz_on():
-    assert (velocity_from_hz(300.0), velocity_from_hz(1480.0), velocity_from_hz(None)) == (2.0, 10.0, 10.0)
+def test_another_axis_whose_samples_are_here_is_analysed_as_the_gateways_is(evidence):
+    assert sorted(waveforms_of(evidence)) == [0, 1, 2]
+    own, other = analyse(evidence), analyse(evidence, axis=1)
+    assert (own.axis, other.axis, other.axes) == (0, 1, (0, 1, 2))
+    line = round(FOUND_HZ / own.envelope.step_hz)
+    around = slice(line - 2, line + 3)
+    assert own.envelope.values[around].max() > 10.0 * other.envelope.values[around].max()
+    assert analyse(evidence, axis=7).axis == 0
+    assert analyse(evidence.model_copy(update={"waveform": None}), axis=1).axis == 0
+
+
+def test_phase_between_axes_is_read_and_imbalance_turns(evidence):
+    found = {(one.first, one.second, one.order): one for one in phases_of(evidence, rpm=RPM)}
+    assert len(found) == 6
+    assert found[0, 1, 1.0].phase_deg == pytest.approx(90.0, abs=8.0)
+    assert found[0, 1, 1.0].motion == "turning"
+    assert found[0, 2, 1.0].motion == "unclear"
+    assert phases_of(evidence.model_copy(update={"other_axes": ()}), rpm=RPM) == []
+
+
+def test_lines_that_were_thinned_out_are_known_for_it_and_nothing_is_read_between_them(evidence):
+    heights = np.full(3000, 0.01)
+    heights[1500] = 1.0
+    thinned = Series.pack(heights, start=1.0, step=3.0, axis_unit="Hz", value_unit="g", largest_of=3)
+    found = analyse(evidence.model_copy(update={"waveform": None, "spectrum": thinned})).spectrum
+    assert found.largest_of == 3
+    (peak,) = peaks_of(found)
+    assert (peak.frequency_hz, peak.amplitude) == (4501.0, 1.0)
+
+
+OWN = BearingRow(name="Own 42", elements=9, ball_diameter_mm=7.94, pitch_diameter_mm=39.04, source="drawing 7")
+
+
+def test_bearing_of_the_plants_own_table_has_orders_by_its_name(evidence):
+    plate = BearingPlate(name="own 42")
+    assert orders_of(plate) is None
+    orders = orders_of(plate, [OWN])
+    assert orders is not None
+    assert orders.bpfo == pytest.approx(ORDERS.bpfo)
+    told = evidence.model_copy(update={"fault_lines": tuple(x for x in evidence.fault_lines if x.name == "1x")})
+    lines = {line.name: line for line in fault_lines_at(told, analyse(told).envelope, rpm=RPM, orders=orders)}
+    assert lines["BPFO"].found_hz == pytest.approx(FOUND_HZ, rel=0.01)
+    assert set(lines) == {"BPFO", "BPFI", "2xBSF", "FTF", "1x"}
+
+
+def test_bearing_that_was_chosen_stands_instead_of_the_gateways(evidence):
+    other = orders_of(BearingPlate(name="6203"))
+    lines = fault_lines_at(evidence, analyse(evidence).envelope, rpm=RPM, orders=other, instead=True)
+    assert {line.name for line in lines} == {"BPFO", "BPFI", "2xBSF", "FTF", "1x"}
+    assert next(line for line in lines if line.name == "BPFO").frequency_hz == pytest.approx(3.05 * SHAFT_HZ, rel=0.01)
+
+
+def test_figures_of_a_capture_are_read_from_its_waveform(evidence):
+    facts = facts_of(analyse(evidence))
+    assert facts.clipped_share == 0.0
+    assert facts.range_share == pytest.approx(facts.peak_g / 16.0, rel=0.01)
+    assert facts.ski_slope < 1.0
+    assert facts.speed_drift is not None
+    assert facts.speed_drift.share < 3.0 * facts.speed_drift.uncertainty
+    samples = np.clip(evidence.waveform.unpack(), -0.05, 0.05)
+    clipped = Series.pack(samples, start=0.0, step=1.0 / RATE_HZ, axis_unit="s", value_unit="g")
+    assert facts_of(analyse(evidence.model_copy(update={"waveform": clipped}))).clipped_share > 0.01
+    assert facts_of(analyse(evidence), rpm=300.0).low_hz == 2.0

@@ -1,6 +1,7 @@
 """What the bench of a measurement point says in each state; read from the page itself, without a browser."""
 
 import json
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -8,13 +9,16 @@ import sqlalchemy as sa
 from streamlit.testing.v1 import AppTest
 
 from dashboard import runtime
+from dashboard.pages.bench_controls import asked_axis
+from dashboard.pages.capture_quality import gap_row
 from dashboard.pages.evidence_request import request_words
 from dashboard.pages.point import parse_band, parse_look
+from dashboard.queries.point import NamedCapture
 from dashboard.queries.records import GatewayRecord
 from dashboard.request_writer import Asked
 from schemas.database import open_database, sqlite_url
 from schemas.requests import Request
-from schemas.site_tables import evidence, machine, request
+from schemas.site_tables import evidence, health, machine, request, table_version
 from tests.support.bench_evidence import add_evidence, add_week, requested_evidence
 from tests.support.site_database import NOW_US
 
@@ -78,9 +82,9 @@ def test_newest_capture_is_shown_with_all_charts_and_stays_in_the_address(board,
     found = charts(page)
     assert list(found) == ["envelope", "spectrum", "waveform", "waterfall"]
     assert page.query_params["capture"] == names[-1]
-    assert found["envelope"]["y_label"] == "amplitude in gE"
+    assert found["envelope"]["y_label"] == "amplitude in gE peak"
     assert found["envelope"]["peaks"][0]["hz"] == pytest.approx(87.45, rel=0.01)
-    assert found["spectrum"]["units"] == ["g", "mm/s RMS"]
+    assert found["spectrum"]["units"] == ["g peak", "mm/s RMS"]
     assert found["waveform"]["count"] == 16_384
     assert len(found["waterfall"]["lines"]) == 8
 
@@ -244,6 +248,142 @@ def what_is_said(found: Asked, *, online: bool = True, entries: tuple[Any, ...] 
     gateway = GatewayRecord("gw-a", online, NOW_US - 7 * HOUR_US, 4, {})
     words = request_words(found, entries, gateway, now_us=NOW_US, zone="UTC")
     return words.replace("\\", "")
+
+
+def asked_capture(engine) -> list[dict[str, Any]]:
+    with engine.connect() as connection:
+        sealed = connection.execute(sa.select(request.c.sealed).order_by(request.c.created_at_us)).scalars().all()
+    return [json.loads(unsealed(row))["values"] for row in sealed]
+
+
+def unsealed(sealed: bytes) -> str:
+    text = sealed.decode("utf-8", "replace")
+    start = text.index('{"version"')
+    return text[start : text.rindex("}") + 1]
+
+
+def test_older_capture_is_asked_for_by_its_name(board, engine, names):
+    page = opened(board, point=POINT, capture=names[2])
+    shown(page.segmented_control[0].set_value("shown").run())
+    page.text_input[0].set_value("was it there before?")
+    shown(next(button for button in page.button if button.label == "Request this capture").click().run())
+    assert asked_capture(engine) == [{"capture_boot": 3, "capture_sequence": 1002}]
+
+
+def test_capture_nearest_to_a_date_is_named_and_asked_for(board, engine, names):
+    with engine.connect() as connection:
+        columns = (health.c.capture_boot, health.c.capture_sequence, health.c.measured_at_us)
+        rows = connection.execute(sa.select(*columns).where(health.c.point == POINT, health.c.quality == "ok")).all()
+    wanted = sorted(rows, key=lambda row: row.measured_at_us)[20]
+    page = opened(board, point=POINT)
+    shown(page.segmented_control[0].set_value("date").run())
+    at = datetime.fromtimestamp(wanted.measured_at_us / 1e6 + 2.0, tz=UTC).replace(tzinfo=None)
+    shown(page.datetime_input[0].set_value(at).run())
+    assert "Nearest is the capture of" in said(page)
+    page.text_input[0].set_value("the day it began")
+    shown(next(button for button in page.button if button.label == "Request this capture").click().run())
+    named = {"capture_boot": wanted.capture_boot, "capture_sequence": wanted.capture_sequence}
+    assert asked_capture(engine) == [named]
+
+
+def test_older_capture_that_has_arrived_is_said_and_opened_although_it_is_not_among_the_newest(board, engine, names):
+    page = opened(board, point=POINT)
+    page.text_input[0].set_value("how was it in spring?")
+    shown(next(button for button in page.button if button.label == "Request new capture").click().run())
+    why = "asked for by A. Schmidt: how was it in spring?"
+    old = requested_evidence(POINT, measured_at_us=NOW_US - 90 * 24 * HOUR_US, sequence=5, why=why)
+    with engine.begin() as connection:
+        newer = requested_evidence(POINT, measured_at_us=NOW_US, sequence=9, with_waveform=False)
+        for number in range(70):  # more than the page lists
+            one = newer.model_copy(update={"measured_at_us": NOW_US - number})
+            add_evidence(connection, one, sequence=800_000 + number)
+        name = add_evidence(connection, old, sequence=900_000)
+        connection.execute(sa.update(request).values(state="done", answer="evidence is on its way"))
+    page = opened(board, point=POINT)
+    assert "Arrived: the capture of" in said(page)
+    shown(next(button for button in page.button if button.label.startswith("Show the capture of")).click().run())
+    assert page.query_params["capture"] == name
+    assert charts(page)["waveform"]["count"] == 16_384
+
+
+def test_axis_is_chosen_and_stays_in_the_address(board, names):
+    page = opened(point=POINT)
+    axes = next(box for box in page.selectbox if box.label == "Axis of the sensor")
+    assert axes.options == ["axis 1, as the gateway chose it", "axis 2", "axis 3"]
+    shown(axes.set_value(1).run())
+    assert page.query_params["axis"] == "2"
+    assert "axis 2" in said(page)
+    again = opened(point=POINT, axis="2")
+    assert charts(again)["spectrum"]["peaks"] == charts(page)["spectrum"]["peaks"]
+
+
+@pytest.mark.parametrize("axis", ["99", "0", "-1", "x", "²"])
+def test_axis_of_an_address_that_is_not_there_is_the_gateways(axis):
+    assert asked_axis(axis, own=1, axes=(0, 1, 2)) == 1
+
+
+def test_phase_table_names_imbalance_and_what_is_not_clear(board, names):
+    page = opened(point=POINT)
+    table = next(frame.value for frame in page.dataframe if "Coherence" in frame.value.columns)
+    first = table[(table["Order"] == "1x") & (table["Axes"] == "1 to 2")].iloc[0]
+    assert first["Speaks for"] == "a rotating force, if both are radial: imbalance"
+    assert first["Phase"].startswith(("+8", "+9"))
+    assert set(table["Speaks for"]) >= {"nothing: the axes do not move together"}
+
+
+def test_phase_without_the_other_axes_says_what_it_needs(board):
+    assert "It needs the waveforms of two axes" in said(opened(point=POINT))
+
+
+def test_bearing_of_the_plants_own_table_can_be_chosen(board, engine, names):
+    row = {"name": "Own 42", "elements": 8, "ball_diameter_mm": 6.746, "pitch_diameter_mm": 28.5,
+           "contact_angle_deg": 0.0, "source": "drawing 7"}  # fmt: skip
+    with engine.begin() as connection:
+        connection.execute(
+            sa.insert(table_version).values(kind="bearings", at_us=NOW_US, actor="anna", note="", rows=[row])
+        )
+    page = opened(point=POINT)
+    box = next(box for box in page.selectbox if box.label == "Bearing")
+    assert "Own 42, of the plant's own table" in box.options
+    shown(box.set_value("Own 42").run())
+    cursors = {cursor["label"]: cursor["hz"] for cursor in charts(page)["envelope"]["cursors"]}
+    assert cursors["BPFO"] == pytest.approx(3.053 * 1480 / 60, rel=1e-3)
+    assert page.query_params["bearing"] == "Own 42"
+    again = opened(point=POINT, bearing="Own 42")
+    assert {c["label"]: c["hz"] for c in charts(again)["envelope"]["cursors"]} == cursors
+
+
+def test_quality_says_clipping_range_slope_drift_mounting_and_the_gap_before(board, names):
+    page = opened(point=POINT)
+    rows = next(frame.value for frame in page.dataframe if "Fact" in frame.value.columns).set_index("Fact")
+    assert rows.loc["Clipped samples", "Value"] == "0 %"
+    assert rows.loc["Use of the sensor's range", "Value"].endswith(" %")
+    assert "harmless up to 1" in rows.loc["Ski slope", "Meaning"]
+    assert "read from 1x" in rows.loc["Change of speed within it", "Meaning"]
+    assert "smear" not in rows.loc["Change of speed within it", "Meaning"]
+    assert rows.loc["Resonance of the mounting", "Meaning"]
+    assert rows.loc["Gap before", "Value"].endswith("captures")
+
+
+@pytest.mark.parametrize(
+    ("boot", "sequence", "value", "meaning"),
+    [(3, 1001, "0 captures", "none is missing"), (3, 998, "3 captures", "lost or have not arrived"),
+     (2, 5, "–", "started anew")],
+)  # fmt: skip
+def test_gap_before_a_capture_is_counted_by_the_sensors_own_numbers(boot, sequence, value, meaning):
+    row = gap_row(NamedCapture(3, 1002, NOW_US), NamedCapture(boot, sequence, NOW_US - HOUR_US))
+    assert row["Value"] == value
+    assert meaning in row["Meaning"]
+
+
+def test_thinned_spectrum_says_so_in_its_title_and_above_its_peaks(board, engine):
+    with engine.begin() as connection:
+        found = requested_evidence(POINT, measured_at_us=NOW_US, sequence=31, with_waveform=False)
+        thinned = found.model_copy(update={"spectrum": found.spectrum.model_copy(update={"largest_of": 4})})
+        add_evidence(connection, thinned, sequence=700_000)
+    spectrum = charts(opened(point=POINT))["spectrum"]
+    assert spectrum["title"] == "Spectrum; of every 4 lines the largest"
+    assert spectrum["largest_of"] == 4
 
 
 def test_gateway_that_never_answers_is_said_with_since_when_and_what_to_do():

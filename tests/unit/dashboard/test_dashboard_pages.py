@@ -13,7 +13,7 @@ from streamlit.testing.v1 import AppTest
 from dashboard import runtime
 from dashboard.runtime import Dashboard
 from schemas.database import open_database, sqlite_url
-from schemas.site_tables import alarm, case_event, gateway, health, machine, machine_case, point, request
+from schemas.site_tables import alarm, case_event, gateway, health, machine, machine_case, point, request, table_version
 from tests.support.dashboards import make_dashboard, token_of
 from tests.support.site_database import NO_LIFE, NOW_US, PUMP_LIFE_BASIS, create_tables
 
@@ -108,7 +108,7 @@ def test_strip_counts_levels_gateways_and_the_last_round(board):
     assert "**live**, newest data 19 s ago" in words
     assert "■ D Danger" in words
     assert "gateways 2 of 3 online" in words
-    assert "learning round void 60 min ago" in words
+    assert "learning round without effect 60 min ago" in words
     assert "4 of 6 machines need attention · 5 of 8 points assessable" in words
 
 
@@ -259,8 +259,8 @@ def test_spectra_have_cursors_with_slip_and_the_suspected_family_shown(board):
     assert not shown["BPFI"]["shown"]
     assert shown["1x"]["tolerance"] == 0.0
     assert envelope["shaft_hz"] == pytest.approx(1480 / 60)
-    assert envelope["y_label"] == "amplitude in gE"
-    assert found["Spectrum, healthy in grey"]["units"] == ["g", "mm/s RMS"]
+    assert envelope["y_label"] == "amplitude in gE peak"
+    assert found["Spectrum, healthy in grey"]["units"] == ["g peak", "mm/s RMS"]
 
 
 def test_trends_have_units_limits_zones_and_gaps(board):
@@ -272,6 +272,68 @@ def test_trends_have_units_limits_zones_and_gaps(board):
     assert len(velocity["gaps"]) == 1
     assert [mark["label"] for mark in velocity["marks"]] == ["case 1", "model 4"]
     assert {data["group"] for title, data in found.items() if data["kind"] == "trend"} == {"trend:pump-07/drive-end:7d"}
+
+
+def test_own_limits_stand_in_the_trends_with_their_names(board, engine):
+    rows = [
+        {"applies_to": "pump-07", "quantity": "velocity_rms_mm_s", "unit": "mm/s RMS", "alert": 3.5, "danger": 6.0,
+         "source": "contract 12"},
+        {"applies_to": "pump-07/drive-end", "quantity": "temperature_c", "unit": "°C", "alert": 70.0,
+         "rpm_from": 1000.0, "rpm_to": 2000.0, "source": "maker"},
+        {"applies_to": "fan-03", "quantity": "kurtosis", "unit": "1", "alert": 5.0, "source": "other machine"},
+    ]  # fmt: skip
+    with engine.begin() as connection:
+        connection.execute(
+            sa.insert(table_version).values(kind="limits", at_us=NOW_US, actor="anna", note="", rows=rows)
+        )
+    found = charts(run(machine_script, machine="pump-07"))
+    velocity = [limit["label"] for limit in found["Velocity, 10 to 1000 Hz"]["limits"]]
+    assert velocity[-2:] == ["own alert 3.5 (contract 12)", "own danger 6 (contract 12)"]
+    temperature = found["Temperature"]["limits"]
+    assert [limit["label"] for limit in temperature] == ["own alert 70 at 1000–2000 rpm (maker)"]
+    assert [limit["label"] for limit in found["Kurtosis"]["limits"]] == ["suspicious above 4"]
+
+
+def test_baseline_is_a_span_in_every_trend(board, engine):
+    with engine.begin() as connection:
+        connection.execute(
+            sa.update(point)
+            .where(point.c.point == "pump-07/drive-end")
+            .values(baseline_from_us=NOW_US - 10**12, baseline_until_us=NOW_US - 10**11)
+        )
+    found = [data for data in charts(run(machine_script, machine="pump-07")).values() if data["kind"] == "trend"]
+    spans = [{"label": "baseline", "from": (NOW_US - 10**12) / 1e3, "until": (NOW_US - 10**11) / 1e3}]
+    assert found
+    assert all(data["periods"] == spans for data in found)
+
+
+def test_seldom_looked_at_quantities_are_shown_on_demand_with_amplitude_kind_and_band(board, engine):
+    with engine.begin() as connection:
+        connection.execute(sa.update(health).values(band_low_rms_g=0.1, band_middle_rms_g=0.2, band_high_rms_g=None))
+    page = run(machine_script, machine="pump-07")
+    assert "Crest factor" not in charts(page)
+    toggle = next(one for one in page.toggle if one.label.startswith("More quantities"))
+    page = toggle.set_value(True).run()
+    found = charts(page)
+    assert found["Acceleration, true peak"]["y_unit"] == "g true peak"
+    assert found["Acceleration, RMS"]["y_unit"] == found["Band RMS, 10 to 1000 Hz"]["y_unit"] == "g RMS"
+    assert found["Crest factor"]["limits"][0]["label"] == "impulsive above 5"
+    assert "Band RMS, 1000 to 5000 Hz" in found
+    assert "**Band RMS, above 5000 Hz**" in said(page)
+    assert page.query_params["more"] == "1"
+
+
+def test_slow_machine_has_its_velocity_from_2_hz_in_the_title(board, engine):
+    with engine.begin() as connection:
+        (plate,) = connection.execute(sa.select(machine.c.nameplate).where(machine.c.machine == "pump-07")).scalars()
+        slow = sa.update(machine).where(machine.c.machine == "pump-07")
+        connection.execute(slow.values(nameplate={**plate, "rpm": 300.0}))
+    assert "Velocity, 2 to 1000 Hz" in charts(run(machine_script, machine="pump-07"))
+    with engine.begin() as connection:
+        connection.execute(slow.values(nameplate=plate))
+        connection.execute(sa.update(health).values(rpm=400.0))
+    title = "Velocity, 10 to 1000 Hz, from 2 Hz where the speed is below 600 rpm"
+    assert title in charts(run(machine_script, machine="pump-07"))
 
 
 def test_machine_without_nameplate_says_why_there_are_no_zones(board, engine):

@@ -1,5 +1,6 @@
 """What the page of the fleet says of gateways, sensors and strangers; read from the page itself, without a browser."""
 
+import dataclasses
 import datetime as dt
 from functools import partial
 from pathlib import Path
@@ -17,20 +18,23 @@ from streamlit.testing.v1 import AppTest
 from aggregator.plant_book import write_status
 from dashboard import runtime
 from dashboard.battery import FEWEST_DAYS, LOW_V, forecast
-from dashboard.fleet_health import problems, usual_software
+from dashboard.fleet_health import problems, usual_settings, usual_software
+from dashboard.pages.fleet_enrolment import Step, steps
 from dashboard.queries.fleet import (
     CAPTURES,
     DAYS,
     SENSORS,
+    Enrolled,
     FleetGateway,
+    UnknownDevice,
     read_fleet,
     read_sensors,
     read_unknown_devices,
     sender_of,
 )
 from gateway_agent.status import certificate_end_us
-from schemas.messages import GatewayStatus
-from schemas.site_tables import dead_letter, gateway, health, machine, point
+from schemas.messages import GatewayStatus, MemberReport, UpdateRefused
+from schemas.site_tables import dead_letter, enrolled, gateway, health, machine, point
 from tests.support.learning_plant import build_learning_database
 from tests.support.page_runs import copied_database, run_page, words_of
 from tests.support.site_database import DAY_US, NOW_US, create_tables
@@ -115,6 +119,21 @@ def test_gateways_say_what_is_wrong_and_what_to_do(engine, tmp_path):
 def test_healthy_gateway_has_no_problem():
     full = {"disk_free_bytes": 20_000_000_000, "disk_size_bytes": 64_000_000_000, "load_share": 0.3}
     assert wrong_with(a_gateway(certificate_until_us=NOW_US + 20 * DAY_US, **full)) == []
+
+
+def refused(*, round_number: int = 12, ago_us: int = 60_000_000) -> MemberReport:
+    last = UpdateRefused(round_number=round_number, reason="norm_outlier", text="norm 31 found", at_us=NOW_US - ago_us)
+    return MemberReport(refused={"norm_outlier": 2}, last_refused=last)
+
+
+def test_gateway_whose_update_did_not_count_says_why_for_a_day():
+    (found,) = wrong_with(a_gateway(learning=refused()))
+    assert found.startswith("what it learnt for round 12 did not count, ")
+    assert found.endswith(": it is far larger than the others (norm 31 found)")
+    (found,) = wrong_with(a_gateway(learning=refused(round_number=0)))
+    assert found.startswith("a message in its name was refused, ")
+    assert wrong_with(a_gateway(learning=refused(ago_us=DAY_US + 1))) == []
+    assert wrong_with(a_gateway(learning=MemberReport(tasks={"answered": 9}))) == []
 
 
 @pytest.mark.parametrize(("values", "words"), [
@@ -204,7 +223,7 @@ def test_stranger_is_listed_with_its_reason_and_the_next_step(engine, tmp_path):
     text = said(page)
     assert "Ever: its key is not on the list 41." in text
     assert "**gw-b** has put 14 captures aside" in text
-    assert "aggregator enroll gw-d" in text
+    assert "aggregator enroll gw-" in words_of(page.code)
 
 
 def test_sender_is_read_from_the_topic_and_else_the_topic_stands():
@@ -226,6 +245,103 @@ def test_database_that_is_gone_is_explained(engine, tmp_path):
     engine.dispose()
     Path(str(engine.url.database)).rename(tmp_path / "gone.db")
     assert "The site's database is not there" in said(run(engine, tmp_path))
+
+
+def steps_of(
+    listed: Enrolled | None = None, heard: FleetGateway | None = None, *strangers: UnknownDevice
+) -> list[Step]:
+    return list(steps("gw-a", listed, heard, strangers, now_us=NOW_US))
+
+
+def listed(**changes: Any) -> Enrolled:
+    known = {"kind": "gateway", "revoked": False, "key_known": True, "certificate_until_us": NOW_US + 20 * DAY_US}
+    return Enrolled(name="gw-a", **(known | changes))
+
+
+def test_every_step_of_joining_has_what_is_to_be_copied_and_what_is_known_of_it():
+    new = steps_of()
+    assert [step.state for step in new] == ["open"] * 5
+    assert "aggregator enroll gw-a --settings site.toml" in new[0].copied
+    assert "gateway-agent run --settings gw-a/gateway.toml" in new[3].copied
+    assert "[[machines]]" in new[4].copied
+    assert [step.state for step in steps_of(listed())] == ["done", "done", "open", "open", "open"]
+    assert [step.state for step in steps_of(listed(), a_gateway())] == ["done"] * 5
+
+
+@pytest.mark.parametrize(
+    ("one", "number", "words"),
+    [
+        (listed(revoked=True), 0, "revoked"), (listed(key_known=False), 0, "not on the list of keys"),
+        (listed(kind="dashboard"), 0, "taken by another kind"),
+        (listed(certificate_until_us=NOW_US - 1), 1, "it ended"),
+    ],
+)  # fmt: skip
+def test_a_step_that_went_wrong_says_what_and_how_to_go_on(one, number, words):
+    step = steps_of(one)[number]
+    assert step.state == "wrong"
+    assert words in step.found
+
+
+def test_who_was_refused_under_the_name_is_named_at_the_first_message():
+    refused = UnknownDevice("gw-a", "unknown_key", "key 0123 is not on the list; enrol it", 3, NOW_US)
+    step = steps_of(None, None, refused)[3]
+    assert (step.state, "key 0123" in step.found) == ("wrong", True)
+
+
+def test_captures_of_machines_it_does_not_know_hold_up_the_last_step():
+    waits = dataclasses.replace(a_gateway(dead_letters={"unknown_machine": 4}), points=0)
+    assert (steps_of(listed(), waits)[4].state, "4 captures" in steps_of(listed(), waits)[4].found) == ("wrong", True)
+
+
+def test_an_enrolled_gateway_that_was_never_heard_is_the_one_the_steps_are_shown_for(engine, tmp_path):
+    with engine.begin() as connection:
+        connection.execute(
+            sa.insert(enrolled).values(
+                name="gw-new", kind="gateway", revoked=False, key_known=True, certificate_until_us=NOW_US + DAY_US
+            )
+        )
+    page = run(engine, tmp_path, part="gateways")
+    assert page.text_input(key="enrol_name").value == "gw-new"
+    assert "its key is known" in said(page)
+    page.text_input(key="enrol_name").set_value("Gateway 7").run()
+    assert "lower-case letters" in said(page)
+
+
+def test_a_name_that_is_no_name_gets_no_command(engine, tmp_path):
+    page = run(engine, tmp_path, part="gateways")
+    page.text_input(key="enrol_name").set_value("x; rm -rf ~").run()
+    assert not page.code
+
+
+def test_settings_that_differ_from_most_of_the_same_version_are_marked():
+    fleet = [a_gateway(settings_hash=name * 12) for name in "aab"]
+    usual = usual_settings(fleet)
+    assert usual == {"0.2.0": "a" * 12}
+    found = [problems(one, now_us=NOW_US, software="0.2.0", current=4, settings=usual) for one in fleet]
+    assert [bool(one) for one in found] == [False, False, True]
+    assert "settings differ" in found[2][0].found
+
+
+def test_two_gateways_of_which_none_is_the_usual_one_are_not_marked():
+    assert usual_settings([a_gateway(settings_hash=name * 12) for name in "ab"]) == {}
+    assert usual_settings([a_gateway()]) == {}
+
+
+def test_nameplates_a_gateway_refuses_need_somebody():
+    one = a_gateway(plates_revision=1, plates_problem="revision 2 refused: bearing of machine pump-07: unknown")
+    (found,) = problems(one, now_us=NOW_US, software="0.2.0", current=4)
+    assert (found.badness, "revision 2 refused" in found.found) == ("bad", True)
+
+
+def test_a_weak_radio_signal_is_shown_with_what_to_do(engine, tmp_path):
+    with engine.begin() as connection:
+        name = connection.execute(sa.select(point.c.point).order_by(point.c.point).limit(1)).scalar_one()
+        connection.execute(sa.update(health).where(health.c.point == name).values(rssi_dbm=-91.0))
+    page = run(engine, tmp_path, part="sensors")
+    rows = {row["Sensor"]: row["Radio signal"] for row in table(page)}
+    assert rows.pop(name) == "△ -91 dBm"
+    assert set(rows.values()) == {"–"}
+    assert "weak radio signal, -91 dBm" in said(page)
 
 
 def test_hostile_words_are_shown_as_text(engine, tmp_path):

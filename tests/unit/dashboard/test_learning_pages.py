@@ -109,6 +109,20 @@ def test_outlier_is_drawn_as_a_cross_that_bears_its_name(engine, tmp_path):
     assert ">left out beyond</span>" in drawn
 
 
+@pytest.mark.parametrize(("wrong", "needed", "words"), [
+    (2.0, 7.0, "2 wrong members: 7 updates needed"),
+    (0.0, 2.0, "none is promised: 2 updates needed; of 6 asked, one wrong member is"),
+])  # fmt: skip
+def test_strip_says_how_many_wrong_members_the_round_withstands(engine, tmp_path, wrong, needed, words):
+    with engine.begin() as connection:
+        newest = sa.select(learning_round).order_by(learning_round.c.round_id.desc()).limit(1)
+        row = connection.execute(newest).one()
+        metrics = {**row.metrics, "withstands": wrong, "needed": needed}
+        mine = learning_round.c.round_id == row.round_id
+        connection.execute(sa.update(learning_round).where(mine).values(metrics=metrics))
+    assert words in said(run(engine, tmp_path))
+
+
 def test_link_to_an_older_round_shows_that_one(engine, tmp_path):
     assert "Round 5" in [found.value for found in run(engine, tmp_path, round="5").subheader]
 

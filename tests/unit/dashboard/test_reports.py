@@ -57,7 +57,7 @@ def test_machine_report_gives_evidence_for_and_against_limits_and_nameplate(boar
     assert text.index("no sidebands at shaft speed") < text.index("Speaks against it")
     assert text.index("Speaks against it") < text.index("velocity is still in zone A")
     assert "May last 3 to 11 days, about 6" in text
-    assert "A/B 3.2 · B/C 5.1 · C/D 8.5 (ISO 10816-7:2009" in text
+    assert "A/B 3.2 · B/C 5.1 · C/D 8.5 mm/s RMS (ISO 10816-7:2009" in text
     assert "Envelope spectrum, 2400 to 4000 Hz demodulated" in text
     assert "BPFO" in text
     assert "rigid" in text

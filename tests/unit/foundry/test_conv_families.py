@@ -13,7 +13,7 @@ from aggregator.foundry.errors import FoundryError
 from aggregator.foundry.families import FAMILIES, family_named
 from aggregator.foundry.families_conv import ConvAutoencoder, ConvClassifier
 from aggregator.foundry.verification import open_session, verify
-from aggregator.registry import first_release
+from aggregator.release_making import first_release
 from gateway_agent.model_slot import ModelSlot
 from schemas.onnx_inspect import check_model
 from schemas.signing import Signer

@@ -8,7 +8,7 @@ from aggregator.command import _parser as aggregator_parser
 from gateway_agent.command import _parser as gateway_parser
 from gateway_agent.command import main
 from gateway_agent.foreign.errors import REASONS
-from gateway_agent.foreign.places import Acceleration, Load, Rate, Speed, Temperature, Velocity, Voltage
+from gateway_agent.foreign.places import Acceleration, Load, Rate, SignalStrength, Speed, Temperature, Velocity, Voltage
 from gateway_agent.foreign.settings import (
     SIGNAL_UNITS,
     Checksum,
@@ -94,7 +94,7 @@ def test_every_setting_is_in_the_guide(kind):
 
 def test_every_unit_is_in_the_guide():
     explained = set(re.findall(r"`([^`]+)`", GUIDE[GUIDE.index("| quantity | units |") :]))
-    kinds = (Velocity, Acceleration, Temperature, Speed, Voltage, Load, Rate)
+    kinds = (Velocity, Acceleration, Temperature, Speed, Voltage, Load, Rate, SignalStrength)
     assert {unit for kind in kinds for unit in kind.UNITS} | set(SIGNAL_UNITS) <= explained
 
 

@@ -66,6 +66,19 @@ def test_scalar_message_becomes_single_values_in_the_products_units():
     assert mapped.raw == levels_payload(0, 3.0)
 
 
+def test_signal_strength_is_mapped_where_it_is_told_and_impossible_ones_are_refused():
+    place = {"path": "link.rssi", "unit": "dBm"}
+    mapping = _changed("levels", rssi=place)
+    said = json.loads(levels_payload(0, 3.0))
+
+    def payload(dbm: object) -> bytes:
+        return json.dumps({**said, "link": {"rssi": dbm}}).encode()
+
+    assert _take(mapping, LEVELS_TOPIC, payload(-71)).capture.rssi_dbm == -71.0
+    assert np.isnan(_take(mapping, LEVELS_TOPIC, levels_payload(0, 3.0)).capture.rssi_dbm)
+    assert _refused(mapping, LEVELS_TOPIC, payload(71)) == "impossible_value"
+
+
 def test_json_waveform_becomes_a_capture_that_errs_by_half_a_count_at_most():
     mapped = _take(MAPPINGS["wave-json"], WAVE_TOPIC, wave_payload(5))
     capture = decode_capture(mapped.raw)

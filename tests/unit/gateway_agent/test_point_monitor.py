@@ -247,6 +247,54 @@ def test_a_zone_needs_the_nameplate_and_the_whole_band() -> None:
     assert (health.zone, "10 to 1000 Hz needed" in health.zone_basis) == (None, True)
 
 
+SLOW = Nameplate(machine="pump-07", rpm=300.0, power_kw=30.0, foundation="rigid")
+
+
+def slow_imbalance(sequence: int, *, samples: int = 8192, rpm: float = 300.0) -> Capture:
+    """5 mm/s RMS at 1x of 300 rpm, in a capture of 3.2 s."""
+    rate_hz, shaft_hz = 2560.0, 5.0
+    height_g = 5.0 * np.sqrt(2) * 2 * np.pi * shaft_hz / 9806.65
+    shaft = height_g * np.sin(2 * np.pi * shaft_hz * np.arange(samples) / rate_hz)[None]
+    return capture_of(noise_g(sequence, samples=samples, level_g=0.001) + shaft, sequence, rate_hz=rate_hz, rpm=rpm)
+
+
+@pytest.mark.parametrize(
+    ("plate", "rpm"),
+    [(SLOW, 300.0), (SLOW, float("nan")), (SLOW.model_copy(update={"rpm": 1500.0}), 300.0),
+     (SLOW.model_copy(update={"rpm": None, "rpm_range": (250.0, 1500.0)}), 900.0)],
+)  # fmt: skip
+def test_velocity_and_zone_of_a_slow_machine_count_from_2_hz_on(plate: Nameplate, rpm: float) -> None:
+    """From 10 Hz on, imbalance at 5 Hz would be zone A."""
+    point = Point(judge_with(gateway_settings(machines=[plate])))
+    health = point.feed(lambda n: slow_imbalance(n, rpm=rpm))
+    assert health.velocity_rms_mm_s == pytest.approx(5.0, rel=0.02)
+    assert (health.zone, "zone D" in health.zone_basis) == ("D", True)
+
+
+def test_velocity_of_a_machine_that_never_turns_slowly_counts_from_10_hz_on() -> None:
+    plate = SLOW.model_copy(update={"rpm": 1500.0})
+    health = Point(judge_with(gateway_settings(machines=[plate]))).feed(lambda n: slow_imbalance(n, rpm=1500.0))
+    assert health.velocity_rms_mm_s < 0.5
+    assert health.zone == "A"
+
+
+def test_slow_machine_whose_capture_or_sensor_does_not_reach_2_hz_is_not_assessable() -> None:
+    short = Point(judge_with(gateway_settings(machines=[SLOW]))).feed(lambda n: slow_imbalance(n, samples=1024))
+    assert (short.zone, "2.5 to 1000 Hz seen, 2 to 1000 Hz needed" in short.zone_basis) == (None, True)
+    deaf = SLOW.model_copy(update={"sensor_from_hz": 5.0})
+    health = Point(judge_with(gateway_settings(machines=[deaf]))).feed(slow_imbalance)
+    assert (health.zone, "5 to 1000 Hz seen, 2 to 1000 Hz needed" in health.zone_basis) == (None, True)
+
+
+def test_band_rms_is_told_of_the_bands_that_the_rate_reaches() -> None:
+    fast = Point().feed(healthy)
+    for value in (fast.band_low_rms_g, fast.band_middle_rms_g, fast.band_high_rms_g):
+        assert value is not None
+        assert 0.01 < value < 0.2
+    slow = Point(judge_with(gateway_settings(machines=[SLOW]))).feed(slow_imbalance)
+    assert (slow.band_middle_rms_g is not None, slow.band_high_rms_g) == (True, None)
+
+
 def test_a_machine_that_shakes_dangerously_from_the_first_capture_on_alarms_at_once_and_is_not_learnt() -> None:
     plate = Nameplate(machine="pump-07", rpm=1797.0, power_kw=30.0, foundation="rigid")
     point = Point(judge_with(gateway_settings(machines=[plate])))

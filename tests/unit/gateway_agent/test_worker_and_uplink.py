@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from gateway_agent.batch import NORMAL, URGENT, Batch
@@ -20,7 +21,8 @@ from gateway_agent.worker import Clocks, IngestWorker
 from schemas.capture import CaptureFlag, encode_capture
 from schemas.fragments import Reassembly
 from schemas.link import PayloadTooLarge, Received
-from schemas.messages import CaptureAck, Command, CommandResult, Gap, RecordBatch, RecordsAck, decode
+from schemas.messages import CaptureAck, Command, CommandResult, Gap, RecordBatch, RecordsAck, decode, encode
+from schemas.settings import BrokerSettings
 from schemas.signing import SEAL_BYTES
 from schemas.topics import CAPTURE
 from tests.contract.golden_contract import KEY, RING
@@ -309,6 +311,43 @@ def test_evidence_comes_with_its_waveform_when_asked_for(gateway: Gateway) -> No
     assert "asked for by fitter" in evidence.why
 
 
+def test_waveforms_of_all_axes_come_as_they_were_counted_and_fit_a_packet(gateway: Gateway) -> None:
+    capture = capture_of(noise_g(3, samples=16_384, channels=3), 3)
+    gateway.judge.process([taken(capture)], now_us=AT_US)
+    monitor = gateway.judge.monitors[POINT]
+    found = monitor.evidence(capture, monitor.diagnose_capture(capture), why="asked", waveform=True)
+    assert found.waveform is not None
+    assert {found.axis, *(other.axis for other in found.other_axes)} == {0, 1, 2}
+    for other in found.other_axes:
+        np.testing.assert_array_equal(other.unpack_g(), capture.acceleration_g()[other.axis])
+    np.testing.assert_allclose(found.waveform.unpack(), capture.acceleration_g()[found.axis], rtol=1e-6)
+    assert found.spectrum.unpack().size == 8193
+    assert found.spectrum.largest_of is None
+    assert len(encode(found)) + SEAL_BYTES + 1000 < BrokerSettings.model_fields["max_packet_bytes"].default
+    unasked = monitor.evidence(capture, monitor.diagnose_capture(capture), why="alarm", waveform=False)
+    assert (unasked.waveform, unasked.other_axes) == (None, ())
+
+
+def test_an_older_capture_can_be_asked_for_by_name(gateway: Gateway) -> None:
+    for sequence in range(3):
+        gateway.arrive(sequence)
+    gateway.work()
+    (found,) = [
+        record for record in carry_out(gateway, command("request_evidence", capture_boot=1, capture_sequence=1))
+        if record.kind == "evidence"
+    ]  # fmt: skip
+    assert (found.capture_sequence, found.waveform is not None) == (1, True)
+    (newest,) = [record for record in carry_out(gateway, command("request_evidence", 2)) if record.kind == "evidence"]
+    assert newest.capture_sequence == 2
+
+
+def test_a_capture_that_has_left_the_ring_is_refused_in_words(gateway: Gateway) -> None:
+    gateway.arrive(0)
+    gateway.work()
+    result = answer(carry_out(gateway, command("request_evidence", capture_boot=1, capture_sequence=77)))
+    assert (result.done, "no longer kept" in result.text) == (False, True)
+
+
 def test_evidence_of_a_dead_sensor_is_refused_in_words(gateway: Gateway) -> None:
     """A constant signal once broke the diagnosis, and with it the agent, as often as the site repeated the command."""
     gateway.arrive(0, payload=encode_capture(stuck(0)))
@@ -328,8 +367,6 @@ def test_evidence_whose_bytes_are_damaged_or_gone_is_refused_in_words(gateway: G
 
 
 def test_healthy_rows_are_a_bounded_ring() -> None:
-    import numpy as np
-
     rows = HealthyRows(4)
     assert rows().shape == (0, 0)
     for n in range(7):
@@ -345,4 +382,7 @@ def test_a_long_capture_can_be_asked_for_too(gateway: Gateway) -> None:
     monitor = gateway.judge.monitors[POINT]
     evidence = monitor.evidence(capture, monitor.diagnose_capture(capture), why="asked", waveform=True)
     assert evidence.waveform is not None
-    assert evidence.waveform.unpack().size == 65_536
+    assert evidence.waveform.unpack().size >= 32_768
+    assert evidence.spectrum.largest_of == 5
+    assert evidence.spectrum.unpack().size <= 8193
+    assert len(encode(evidence)) + SEAL_BYTES + 1000 < BrokerSettings.model_fields["max_packet_bytes"].default

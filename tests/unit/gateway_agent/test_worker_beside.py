@@ -46,6 +46,7 @@ class Told:
 
     acknowledged: list[Received] = field(default_factory=list)
     through: dict[tuple[str, int], list[int]] = field(default_factory=dict)
+    connected = True
 
     def acknowledge_all(self, messages: Iterable[Received]) -> None:
         self.acknowledged += messages

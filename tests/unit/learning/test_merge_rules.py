@@ -17,7 +17,8 @@ from aggregator.merge.clip import clip_to_median, level_to_median
 from aggregator.merge.coordinates import coordinate_median, trimmed_mean
 from aggregator.merge.mean import weighted_mean
 from aggregator.merge.neighbours import krum, multi_krum, nearest_neighbour_mixing
-from aggregator.merge.pipeline import STEPS, ClippedRule, accept
+from aggregator.merge.pipeline import STEPS, accept
+from aggregator.merge.rule_names import ClippedRule
 from aggregator.merge.tolerance import tolerated
 from aggregator.merge.trust import fltrust
 from tests.support import naive_merge

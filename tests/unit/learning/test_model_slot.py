@@ -9,7 +9,7 @@ import numpy as np
 import onnx
 import pytest
 
-from aggregator.registry import next_release
+from aggregator.release_making import next_release
 from gateway_agent.model_slot import ModelSlot, load_model
 from schemas.errors import ReleaseRejected
 from schemas.release import (

@@ -5,13 +5,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from aggregator.registry import first_release
-from gateway_agent.model_slot import INPUTS
+from aggregator.release_making import first_release
 from gateway_agent.personal_parameters import PersonalShelf
 from gateway_agent.release_shelf import ReleaseShelf
 from gateway_agent.training import NOTHING_OWN, OwnParameters, Rows
 from schemas.parameter_levels import MergeLevel
 from schemas.release import Release
+from schemas.release_graphs import INPUTS
 from tests.support.learning import CREATED_AT_US, GRAPHS, People, builtin
 
 PEOPLE = People([("site-a", "site"), ("product", "releaser")])

@@ -10,7 +10,8 @@ from sqlalchemy.engine import Engine
 
 from aggregator.database import open_current, writing
 from aggregator.foundry.errors import ArtefactError
-from aggregator.registry import KEPT_RELEASES, Registry, first_release
+from aggregator.registry import KEPT_RELEASES, Registry
+from aggregator.release_making import first_release
 from gateway_agent.model_slot import ModelSlot
 from schemas.database import sqlite_url
 from schemas.errors import ReleaseRejected

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from aggregator.registry import next_release
+from aggregator.release_making import next_release
 from gateway_agent.release_shelf import ReleaseShelf
 from schemas.container import pack
 from schemas.fragments import split

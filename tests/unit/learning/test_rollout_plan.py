@@ -127,6 +127,14 @@ def test_a_candidate_that_is_worse_on_the_hold_outs_is_withdrawn_from_the_shadow
     assert named in step.text
 
 
+def test_another_network_is_judged_by_what_it_tells_apart_and_not_by_its_loss() -> None:
+    lossy = {name: replace(WAITING, gate=gate(loss=5.0)) for name in ORDER}
+    assert next_step(at("shadow", other_network=True), lossy, PACE).kind == "advance"
+    assert next_step(at("shadow"), lossy, PACE).kind == "withdraw"
+    blind = {name: replace(WAITING, gate=gate(loss=0.1, auroc=0.5)) for name in ORDER}
+    assert next_step(at("shadow", other_network=True), blind, PACE).kind == "withdraw"
+
+
 def test_what_is_within_the_allowance_passes() -> None:
     assert judge_gates({"a": gate(auroc=0.9301, loss=0.524)}, PACE)[0] == ""
 

@@ -9,7 +9,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Engine
 
 from aggregator.database import open_current, writing
-from aggregator.learning.book import Answer, RoundBook
+from aggregator.learning.book import RECENT_ROUNDS, Answer, RoundBook
 from aggregator.learning.ledger import FenceLedger
 from aggregator.merge.pipeline import merge
 from aggregator.merge.validate import Base, Rejection, Update
@@ -141,3 +141,62 @@ def test_what_cannot_be_written_now_stays_counted(engine: Engine) -> None:
         connection.execute(sa.text("ALTER TABLE away RENAME TO ledger"))
     fence.flush()
     assert [(row["messages"], row["bytes"]) for row in rows(engine, ledger)] == [(2, 101)]
+
+
+def merged_round(engine: Engine, book: RoundBook, value: float, asked_as: str, *, released: bool = True) -> int:
+    opened = book.open_round(4, MEMBERS)
+    book.note_asked(opened.round_id, asked_as)
+    for member in MEMBERS[:2]:
+        book.note_answer(opened.round_id, answer(member, value), 12)
+    outcome = merge((a.update for a in book.answers(opened.round_id)), Base(4, 3))
+    book.note_merge(opened.round_id, outcome, "d" * 64, {})
+    if released:
+        with writing(engine) as connection:
+            book.note_release(connection, opened.round_id, 5, {})
+    else:
+        book.note_void(opened.round_id, "members were worse off", worse=True)
+    return opened.round_id
+
+
+def test_norms_merged_lately_are_known_to_the_next_life_where_the_same_was_asked(
+    engine: Engine, book: RoundBook
+) -> None:
+    merged_round(engine, book, 1.0, "60 steps")
+    merged_round(engine, book, 7.0, "600 steps")
+    merged_round(engine, book, 9.0, "60 steps", released=False)
+    newest = merged_round(engine, book, 2.0, "60 steps")
+    next_life = RoundBook(engine, "site", lambda: 2000)
+    expected = [2 * 3**0.5] * 2 + [3**0.5] * 2
+    assert next_life.recent_norms(newest + 1, "60 steps") == pytest.approx(expected)
+    assert next_life.recent_norms(newest, "60 steps") == pytest.approx(expected[2:])  # a round taken up again, alike
+    assert RoundBook(engine, "enterprise", lambda: 2000).recent_norms(newest + 1, "60 steps") == []
+
+
+def test_norms_of_long_ago_are_not_compared_with(engine: Engine, book: RoundBook) -> None:
+    merged_round(engine, book, 50.0, "60 steps")
+    last = [merged_round(engine, book, 1.0, "60 steps") for _ in range(RECENT_ROUNDS)][-1]
+    assert book.recent_norms(last + 1, "60 steps") == pytest.approx([3**0.5] * 2 * RECENT_ROUNDS)
+
+
+def test_norms_are_forgotten_when_round_after_round_has_come_to_nothing(engine: Engine, book: RoundBook) -> None:
+    merged_round(engine, book, 1.0, "60 steps")
+    last = 0
+    for _ in range(RECENT_ROUNDS):
+        last = book.open_round(4, MEMBERS).round_id
+        book.note_void(last, "0 of 3 invited gave a usable update")
+    assert len(book.recent_norms(last, "60 steps")) == 2
+    assert book.recent_norms(last + 1, "60 steps") == []
+
+
+def test_a_member_that_was_not_asked_is_noted_once_and_only_in_a_round_that_is_known(
+    engine: Engine, book: RoundBook
+) -> None:
+    opened = book.open_round(4, MEMBERS)
+    stranger = Rejection("gw-9", "not_invited", "round 1 has not asked it")
+    assert book.note_uninvited(opened.round_id, stranger)
+    assert not book.note_uninvited(opened.round_id, stranger)
+    assert not book.note_uninvited(opened.round_id + 1, stranger)
+    (row,) = rows(engine, round_update)
+    assert (row["member"], row["accepted"], row["reason"]) == ("gw-9", False, "not_invited")
+    assert not book.was_invited(opened.round_id, "gw-9")
+    assert book.was_invited(opened.round_id, "gw-1")

@@ -12,8 +12,11 @@ from sqlalchemy.engine import Engine
 from aggregator.database import open_current, writing
 from aggregator.desk_answers import Decision, RequestRefused
 from aggregator.desk_rollout import HANDLERS
-from aggregator.registry import KEPT_RELEASES, Registry
+from aggregator.foundry.artefacts import BUILT
+from aggregator.registry import IMPORTED, KEPT_RELEASES, Registry
+from aggregator.release_making import first_release
 from schemas.database import sqlite_url
+from schemas.errors import ReleaseRejected
 from schemas.release import PARAMETERS, Release
 from schemas.requests import Action, Request
 from schemas.site_tables import release, release_event
@@ -74,6 +77,67 @@ def test_what_is_everywhere_is_current_and_the_one_before_is_superseded(registry
     learn(registry, engine, 1.1)
     everywhere(registry, 2)
     assert states(engine) == {1: ("superseded", "everywhere"), 2: ("current", "everywhere")}
+
+
+def test_taking_back_twice_goes_back_by_two(registry: Registry, engine: Engine) -> None:
+    for version, factor in ((2, 1.1), (3, 1.2)):
+        learn(registry, engine, factor)
+        everywhere(registry, version)
+    assert registry.withdraw(3, "worse", {}, actor="anna") is not None
+    assert registry.current().manifest.merge["to"] == 2
+    assert registry.withdraw(4, "worse as well", {}, actor="anna") is not None
+    assert registry.current().manifest.merge["to"] == 1
+    assert registry.withdraw(5, "and that", {}, actor="anna") is None, "nothing is before it"
+
+
+def brought_in(registry: Registry, engine: Engine) -> int:
+    other = first_release(BUILT / "conv_autoencoder_48", PEOPLE["product"], created_at_us=CREATED_AT_US)
+    with writing(engine) as connection:
+        return registry.publish_foreign(
+            connection, other, level="site", merge={"rule": IMPORTED}, actor="anna"
+        ).version  # fmt: skip
+
+
+def test_what_was_brought_in_meanwhile_waits_on_when_a_candidate_is_withdrawn(
+    registry: Registry, engine: Engine
+) -> None:
+    learn(registry, engine, 1.1)
+    learn(registry, engine, 1.2)
+    registry.set_out(2, ["gw-1", "gw-2"])
+    version = brought_in(registry, engine)
+    assert registry.withdraw(2, "worse", {}, actor="rollout") is None
+    assert states(engine) == {
+        1: ("current", "everywhere"), 2: ("withdrawn", "withdrawn"), 3: ("withdrawn", None), 4: ("candidate", None),
+    }  # fmt: skip
+    assert registry.current().version == version
+
+
+def test_what_was_brought_in_meanwhile_says_so_when_a_roll_back_must_go_above_it(
+    registry: Registry, engine: Engine
+) -> None:
+    learn(registry, engine, 1.1)
+    registry.set_out(2, ["gw-1", "gw-2"])
+    registry.enter(2, "canary", 0.0, "good so far", {}, actor="rollout")
+    version = brought_in(registry, engine)
+    back = registry.withdraw(2, "worse", {}, actor="rollout")
+    assert back is not None
+    assert back.version == version + 1
+    assert states(engine)[version] == ("withdrawn", None)
+    with engine.connect() as connection:
+        text = connection.execute(sa.select(release.c.stage_text).where(release.c.release_version == version)).scalar()
+    assert text == "release 4 had to go above it; bring it in again"
+
+
+def test_what_was_learnt_on_a_release_that_was_taken_back_meanwhile_is_not_released(
+    registry: Registry, engine: Engine
+) -> None:
+    learn(registry, engine, 1.1)
+    everywhere(registry, 2)
+    registry.withdraw(2, "worse", {}, actor="anna")
+    with writing(engine) as connection, pytest.raises(ReleaseRejected, match="release 3 has replaced 2 since"):
+        registry.publish(
+            connection, FIRST.parameters(), level="site", data={}, metrics={}, merge={}, learnt_on=2
+        )  # fmt: skip
 
 
 def test_a_candidate_withdrawn_from_the_shadow_leaves_everything_as_it_was(registry: Registry, engine: Engine) -> None:

@@ -47,7 +47,7 @@ def test_under_the_mean_a_buffer_merges_as_fedbuff_says_whoever_has_sent_how_man
 
 
 def test_a_member_that_sends_five_has_one_voice_in_a_median() -> None:
-    loud = [update("gw-1", 10, 5.0 + 0.1 * number) for number in range(5)]
+    loud = [update("gw-1", 10, 2.0 + 0.1 * number) for number in range(5)]
     others = [update(f"gw-{number}", 10, 1.0) for number in (2, 3)]
     outcome = merge([*loud, *others], BASE, "median")
     np.testing.assert_array_equal(outcome.delta, np.ones(4, np.float32))

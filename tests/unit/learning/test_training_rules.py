@@ -11,7 +11,7 @@ import pytest
 from flwr.app import Message
 
 from aggregator.foundry.artefacts import BUILT, BuiltSpec
-from aggregator.registry import first_release
+from aggregator.release_making import first_release
 from gateway_agent.federation import make_client_app
 from gateway_agent.model_slot import ModelSlot, TrainStep
 from gateway_agent.personal_parameters import FILE_NAME, PersonalShelf
@@ -253,18 +253,37 @@ def test_a_release_of_the_same_family_with_another_rule_keeps_them(tmp_path: Pat
     np.testing.assert_array_equal(shelf.current(released("pfedme_step", version=2)).personal, own_of(1).personal)
 
 
-def test_a_release_of_another_family_drops_them_with_a_word(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def of_another_network(release: Release) -> Release:
+    spec = json.loads(release.files["spec.json"])
+    spec["parameters"][0]["name"] = "first_weight"
+    return Release(release.manifest, "d", {**release.files, "spec.json": json.dumps(spec).encode()}, "k", True)
+
+
+def test_parameters_of_another_network_wait_with_a_word_until_it_comes_back(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     shelf = PersonalShelf(tmp_path)
     release = released("ditto_step")
     shelf.keep(release, "round 1", NOTHING_OWN, own_of(1))
-    spec = json.loads(release.files["spec.json"])
-    spec["parameters"][0]["name"] = "first_weight"
-    other = Release(release.manifest, "d", {**release.files, "spec.json": json.dumps(spec).encode()}, "k", True)
+    other = of_another_network(release)
     with caplog.at_level(logging.WARNING):
         assert shelf.current(other) == NOTHING_OWN
-    assert "personal_parameters_dropped" in caplog.text
-    assert not list(tmp_path.iterdir())
-    assert PersonalShelf(tmp_path).current(release) == NOTHING_OWN
+    assert "personal_parameters_aside" in caplog.text
+    shelf.keep(other, "round 2", NOTHING_OWN, own_of(2))
+    for again in (shelf, PersonalShelf(tmp_path)):
+        np.testing.assert_array_equal(again.fitting(release).personal, own_of(1).personal)
+        np.testing.assert_array_equal(again.current(release).personal, own_of(1).personal)
+        np.testing.assert_array_equal(again.fitting(other).personal, own_of(2).personal)
+    after_restart = PersonalShelf(tmp_path)
+    np.testing.assert_array_equal(after_restart.current(other).personal, own_of(2).personal)
+    np.testing.assert_array_equal(after_restart.current(release).personal, own_of(1).personal)
+
+
+def test_parameters_come_back_with_their_network_also_where_the_other_had_none(tmp_path: Path) -> None:
+    shelf, release = PersonalShelf(tmp_path), released("ditto_step")
+    shelf.keep(release, "round 1", NOTHING_OWN, own_of(1))
+    assert shelf.current(of_another_network(release)) == NOTHING_OWN
+    np.testing.assert_array_equal(PersonalShelf(tmp_path).current(release).personal, own_of(1).personal)
 
 
 DAMAGE: dict[str, Callable[[bytes], bytes]] = {

@@ -100,7 +100,7 @@ def with_head(**changes: object) -> bytes:
     ("changes", "reason"),
     [
         ({"magic": b"XX"}, "bad_magic"),
-        ({"version": 2}, "unknown_version"),
+        ({"version": 3}, "unknown_version"),
         ({"version": 0}, "unknown_version"),
         ({"channels": 0}, "impossible_shape"),
         ({"channels": 9}, "impossible_shape"),

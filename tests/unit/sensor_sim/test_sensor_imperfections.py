@@ -47,6 +47,13 @@ def test_a_good_sensor_counts_up_keeps_time_and_uses_the_whole_waveform():
     assert found[0].rpm == pytest.approx(1500.0)
 
 
+def test_a_sensor_on_a_battery_tells_a_plausible_signal_strength_of_its_own_and_one_on_a_wire_none():
+    strengths = np.array([c.rssi_dbm for c in captures(on_battery=True)])
+    assert ((strengths > -95.0) & (strengths < -35.0) & (strengths == strengths.round())).all()
+    assert 0.5 < strengths.std() < 6.0
+    assert np.isnan([c.rssi_dbm for c in captures(on_battery=False)]).all()
+
+
 def test_saturated_sensor_shows_flat_tops_at_its_limit():
     before, after = split_at(captures({"kind": "saturated", "from_s": 100.0, "limit_g": 0.5}), 100.0)
     assert max(np.abs(c.acceleration_g()).max() for c in before) > 1.0

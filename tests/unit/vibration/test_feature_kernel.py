@@ -16,6 +16,8 @@ from vibration.features import (
     FEATURE_UNITS,
     MODEL_FEATURES,
     STATISTICS,
+    WIDE_BAND_EDGES_HZ,
+    WIDE_BANDS,
     FeatureKernel,
     band_edges_hz,
     default_envelope_band_hz,
@@ -39,7 +41,7 @@ def features_of(samples_g: np.ndarray, sample_rate_hz: float) -> np.ndarray:
 
 
 def test_names_units_and_groups_describe_one_vector_that_ends_in_the_models_48():
-    assert len(FEATURE_NAMES) == len(FEATURE_UNITS) == len(set(FEATURE_NAMES)) == 8 + 32 + 16
+    assert len(FEATURE_NAMES) == len(FEATURE_UNITS) == len(set(FEATURE_NAMES)) == 12 + 32 + 16
     assert FEATURE_NAMES[STATISTICS][0] == "velocity_rms_mm_s"
     assert len(FEATURE_NAMES[BANDS]) == BAND_COUNT == 32
     assert len(FEATURE_NAMES[ENVELOPE_BANDS]) == ENVELOPE_BAND_COUNT == 16
@@ -64,6 +66,8 @@ def test_every_feature_equals_the_loop_written_twin(sample_rate_hz, samples):
             capture[channel],
             sample_rate_hz=sample_rate_hz,
             velocity_band_hz=kernel.velocity_band_hz,
+            slow_velocity_band_hz=kernel.slow_velocity_band_hz,
+            wide_band_edges_hz=WIDE_BAND_EDGES_HZ,
             band_edges_hz=np.clip(kernel.band_edges_hz, None, (samples // 2 - 0.5) * line_hz),
             first_line=first,
             points=round(kernel.envelope_band_hz[1] / line_hz) - first,
@@ -88,6 +92,39 @@ def test_velocity_ignores_what_lies_outside_10_to_1000_hz():
     inside = sine(0.1, 50.0, 25600.0, 25600)
     quiet = features_of(inside, 25600.0)[0]
     assert features_of(inside + loud_outside, 25600.0)[0] == pytest.approx(quiet, rel=1e-3)
+
+
+def test_velocity_of_a_slow_machine_counts_from_2_hz_on():
+    """1x of 300 rpm lies at 5 Hz: from 10 Hz on, the worst imbalance would read as a good machine."""
+    rate_hz, samples = 2560.0, 10_240
+    features = features_of(sine(0.02, 5.0, rate_hz, samples) + sine(0.5, 0.5, rate_hz, samples), rate_hz)
+    exact = 9806.65 * 0.02 / np.sqrt(2) / (2 * np.pi * 5.0)
+    # 1/f² is curved over the three Hann lines: 0.4 % at line 20.
+    assert features[index("velocity_from_2_hz_rms_mm_s")] == pytest.approx(exact, rel=6e-3)
+    assert features[index("velocity_rms_mm_s")] < 0.02 * exact
+
+
+def test_window_too_short_for_2_hz_says_from_where_on_its_velocity_counts():
+    kernel = FeatureKernel(sample_rate_hz=25_600.0, samples=8192, channels=1)
+    assert kernel.slow_velocity_band_hz == (3.125, 1000.0)
+    assert kernel.velocity_band_hz == (10.0, 1000.0)
+
+
+def test_band_rms_is_of_its_own_band_and_the_bands_add_up():
+    tones = {0: (0.3, 700.0), 1: (0.2, 3000.0), 2: (0.1, 9000.0)}
+    together = np.zeros(25_600)
+    for band, (height_g, frequency_hz) in tones.items():
+        tone = sine(height_g, frequency_hz, 25_600.0, 25_600)
+        together += tone
+        alone = features_of(tone, 25_600.0)[WIDE_BANDS]
+        assert alone[band] == pytest.approx(height_g / np.sqrt(2), rel=1e-3)
+        assert np.delete(alone, band).max() < 1e-3 * alone[band]
+    features = features_of(together, 25_600.0)
+    assert np.sqrt((features[WIDE_BANDS] ** 2).sum()) == pytest.approx(features[index("acceleration_rms_g")], rel=1e-3)
+
+
+def test_band_that_the_rate_does_not_reach_is_zero():
+    assert features_of(np.random.default_rng(6).normal(0.0, 1.0, 512), 2000.0)[WIDE_BANDS][1:].tolist() == [0.0, 0.0]
 
 
 def test_band_powers_add_up_to_the_mean_square_of_a_steady_signal():

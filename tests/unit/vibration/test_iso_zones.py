@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vibration.errors import ZoneError
-from vibration.iso_zones import Nameplate, load_zone_table, parse_zone_table, velocity_band_hz, zone
+from vibration.iso_zones import Nameplate, load_zone_table, parse_zone_table, velocity_band_at, velocity_band_hz, zone
 
 MOTOR = Nameplate(power_kw=55.0, foundation="rigid", rpm=1480.0)
 
@@ -105,6 +105,11 @@ def test_class_chosen_by_a_person_overrides_power_and_foundation():
 def test_slow_machines_are_measured_from_2_hz():
     assert velocity_band_hz(Nameplate(rpm=599.0)) == (2.0, 1000.0)
     assert velocity_band_hz(MOTOR) == velocity_band_hz(Nameplate()) == (10.0, 1000.0)
+
+
+def test_slowest_speed_of_a_machine_decides_from_where_on_its_velocity_counts():
+    assert velocity_band_at(1480.0, 300.0, None) == (2.0, 1000.0)
+    assert velocity_band_at(None, 600.0) == velocity_band_at() == (10.0, 1000.0)
 
 
 def test_shipped_table_names_edition_source_and_verifier_for_every_class():
