@@ -21,6 +21,7 @@ LEAST_FREE_SHARE = 0.05
 CERTIFICATE_DAYS = 7.0  # issued for 30, renewed by `aggregator renew`
 BUSY_SHARE = 0.9  # of all processors over a minute
 DAY_US = 86_400_000_000
+DECLINED = "refused"  # the gateway's own word that it had too little to learn from: nothing to be mended
 REFUSED_SHOWN_US = DAY_US  # every shift has seen it once
 
 Badness = Literal["bad", "watch"]
@@ -119,9 +120,12 @@ def _of_host(status: GatewayStatus, now_us: int) -> list[Problem]:
             )
         )  # fmt: skip
     if status.load_share is not None and status.load_share > BUSY_SHARE:
+        load = status.load_share
         found.append(
             Problem(
-                "watch", tr("its processors are busy to {share}", share=f"{status.load_share:.0%}"),
+                "watch",
+                tr("its processors are busy to {share}", share=f"{load:.0%}") if load <= 1.0
+                else tr("{count} tasks want each of its processors", count=f"{load:.1f}"),
                 tr("see what else runs there; captures are judged later, none is lost"),
             )
         )  # fmt: skip
@@ -184,7 +188,7 @@ def _of_versions(
 
 def _of_learning(status: GatewayStatus, now_us: int) -> list[Problem]:
     last = status.learning.last_refused if status.learning is not None else None
-    if last is None or now_us - last.at_us > REFUSED_SHOWN_US:
+    if last is None or last.reason == DECLINED or now_us - last.at_us > REFUSED_SHOWN_US:
         return []
     why, age = round_words.rejected_because(last.reason), words.age((now_us - last.at_us) / 1e6)
     told = f" ({last.text})" if last.text else ""

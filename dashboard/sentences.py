@@ -206,9 +206,52 @@ _ANSWERS = (
     "the newest capture shows a sensor that is {quality}: {sentence}",
     "this capture shows a sensor that is {quality}: {sentence}",
 )
+_RELEASES = (
+    "learnt, and not tried yet",
+    "no gateway has been heard yet",
+    "waits for {gateways} to judge it on what they held back",
+    "scored beside the one in use on {gateways}: {count} of {needed} captures, {age} of {wanted} s",
+    "waits for {gateways} to run it",
+    "away: {gateways}",
+    "runs on {count} of {needed} gateways for {age} of {wanted} s",
+    "no worse on the hold-outs of {count} of {needed} gateways",
+    "nobody could judge it",
+    "{count} of {needed} healthy captures exceed, {others} by the other release",
+    "with {count} gateway nobody can go first: it was scored beside the one in use only",
+    "{count} gateways are too few for further stages",
+    "everywhere, and still watched",
+    "paused by a person",
+    "promoted by a person",
+    "the rollout has ended",
+    "AUROC on synthetic faults {auroc} against {in_use} of the release in use, {loss} less allowed",
+    "loss on healthy captures {count} against {in_use} of the release in use, {times} times allowed",
+    "{count} of {needed} healthy captures exceed their limit, {others} of the same by the other release",
+    "that is no chance",
+    "{count} captures could not be scored by it",
+    "on gateway {gateway} {sentence}",
+    "gateway {gateway} refused it: {text}",
+    "gateway {gateway} was started {count} times since it came, {allowed} allowed",
+    "{count} healthy captures could be held back, {needed} needed to judge a candidate",
+    "a loss is not finite",
+    "taken back by {actor}: {note}",
+    "nothing to go back to",
+    "runs release {count}, newer than any of this site",
+    "the next release goes above it",
+    "next stage asked for",
+    "roll-back asked for: {note}",
+    "release {count} is taken back",
+    "the one before goes out again as a new release",
+    "release {count} goes to its next stage",
+    "what speaks against it still counts",
+    "rollout of release {count} paused",
+    "rollout of release {count} resumed",
+    "paused",
+    "resumed",
+)
 SENTENCES = tuple(
     sorted(
-        (*_VERDICTS, *_BY_HAND, *_FINDINGS, *_PROGNOSIS, *_ZONES, *_SENSORS, *_NOTICES, *_OF_THE_SITE, *_ANSWERS),
+        (*_VERDICTS, *_BY_HAND, *_FINDINGS, *_PROGNOSIS, *_ZONES, *_SENSORS, *_NOTICES, *_OF_THE_SITE, *_ANSWERS,
+         *_RELEASES),
         key=len, reverse=True,
     )
 )  # fmt: skip
@@ -244,7 +287,8 @@ _CODES: dict[str, tuple[tuple[str, ...], Callable[[str], str]]] = {
 _FREE = {
     "sentence": ".+", "source": ".+", "note": ".+", "changes": ".+", "name": "[A-Za-z0-9-]+", "list": "[0-9 and]+",
     "identity": "[0-9a-f]+", "label": "[a-z_]+", "actor": "[^:]+", "class": "[^;]+", "text": "[^;]+", "unit": "[^;(]+",
-    "unit_again": "[^;(]+", "zone": "[A-D]", "point": r"[a-z0-9-]+/[a-z0-9-]+(?::[a-z_0-9]+)?",
+    "unit_again": "[^;(]+", "zone": "[A-D]", "gateway": "[A-Za-z0-9-]+",
+    "gateways": "[A-Za-z0-9-]+(?:, [A-Za-z0-9-]+)*", "point": r"[a-z0-9-]+/[a-z0-9-]+(?::[a-z_0-9]+)?",
 }  # fmt: skip
 _NUMBER = r"[-+]?(?:\d+(?:\.\d+)?(?:e[-+]?\d+)?|inf|nan)%?"
 

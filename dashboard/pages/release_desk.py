@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 import streamlit as st
 
-from dashboard import round_words, words
+from dashboard import round_words, sentences, words
 from dashboard.languages import tr
 from dashboard.pages import drawings
 from dashboard.pages.asking import ask, explain_may_not, may, show_asked
@@ -124,7 +124,7 @@ def _show_standing(one: ReleaseRecord, now_us: int) -> None:
     if one.paused:
         parts.append(f"**{tr('stopped by a person')}**")
     if one.stage_text:
-        parts.append(words.plain(one.stage_text))
+        parts.append(words.plain(sentences.said(one.stage_text)))
     st.markdown(" · ".join(parts))
     if one.asked:
         who = words.plain(str(one.asked.get("actor", "")))
@@ -175,7 +175,8 @@ def turned_down_words(one: ReleaseRecord, rollouts: Iterable[RolloutRecord]) -> 
     """Say which sites do not use a release of the enterprise, and why; empty when there is none."""
     said = []
     for entry in rollouts:
-        site, why = words.plain(entry.gateway), words.plain(entry.text).rstrip(".") or tr("no reason was given")
+        site = words.plain(entry.gateway)
+        why = words.plain(sentences.said(entry.text)).rstrip(".") or tr("no reason was given")
         if entry.state == "withdrawn":
             said.append(
                 tr("**{site}** tried release {version} and took it back: {why}.", site=site, version=one.version,
@@ -235,7 +236,7 @@ def gateway_row(one: ReleaseRecord, entry: RolloutRecord, now_us: int, *, site: 
         ),
         tr("On captures"): words.NOT_KNOWN if gate is None else str(gate.rows),
         tr("Healthy captures over their limit"): exceeding,
-        tr("Remark"): "; ".join(said for said in (entry.text, gate.problem if gate else "") if said),
+        tr("Remark"): "; ".join(sentences.said(said) for said in (entry.text, gate.problem if gate else "") if said),
     }
 
 
@@ -301,7 +302,7 @@ def _show_history(events: tuple[ReleaseEvent, ...]) -> None:
         figures = ", ".join(f"{round_words.figure(name)} {value:.4g}" for name, value in event.figures.items())
         st.markdown(
             f"{words.moment(event.at_us, zone)} · {round_words.stage_word(event.stage)} · {who}  \n"
-            f"{words.plain(event.text)}" + (f"  \n:gray[{words.plain(figures)}]" if figures else "")
+            f"{words.plain(sentences.said(event.text))}" + (f"  \n:gray[{words.plain(figures)}]" if figures else "")
         )
 
 

@@ -32,6 +32,7 @@ WRITTEN_IN = (
     GATEWAY / "foreign" / "reading_judge.py",
     GATEWAY / "alarm.py", GATEWAY / "commands.py", GATEWAY / "silence.py",
     PHYSICS / "iso_zones.py", PHYSICS / "quality.py", SITE / "own_limits.py", SITE / "cases.py",
+    SITE / "rollout_plan.py", SITE / "rollout.py", SITE / "desk_rollout.py", GATEWAY / "acceptance.py",
 )  # fmt: skip
 """Where sentences are made that reach a page."""
 
