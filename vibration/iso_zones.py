@@ -76,6 +76,11 @@ class MachineClass:
     above_kw: float = 0.0
     up_to_kw: float = math.inf
 
+    @property
+    def named(self) -> str:
+        """As the trade names it."""
+        return f"ISO {self.id}"
+
     def covers(self, nameplate: Nameplate) -> bool:
         """Say whether a machine belongs to this class."""
         power = nameplate.power_kw
@@ -149,7 +154,7 @@ def zone(
             (*found.limits_mm_s, math.inf)["ABCD".index(letter)],
         )
         span = f"from {lower:g} to below {upper:g}" if upper < math.inf else f"{lower:g} and above"
-        reason = f"{velocity:.2f} mm/s RMS is in zone {letter} ({span}) of {found.id}"
+        reason = f"{velocity:.2f} mm/s RMS is in zone {letter} ({span}) of {found.named}"
         missing = len(axes) - len(known)
         if missing and letter in {"A", "B"}:
             letter = None

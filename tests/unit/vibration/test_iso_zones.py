@@ -63,7 +63,7 @@ def test_worst_axis_decides(axes):
 def test_verdict_says_value_zone_and_class():
     verdict = zone([1.0, 3.0, 0.5], MOTOR)
     assert verdict.velocity_mm_s == 3.0
-    assert verdict.reason == "3.00 mm/s RMS is in zone C (from 2.8 to below 4.5) of 10816-3 group 2 rigid"
+    assert verdict.reason == "3.00 mm/s RMS is in zone C (from 2.8 to below 4.5) of ISO 10816-3 group 2 rigid"
 
 
 @pytest.mark.parametrize(
