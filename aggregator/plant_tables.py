@@ -91,11 +91,19 @@ def set_assets(connection: Connection, asked: Request, now_us: int) -> str:
             connection.execute(
                 sa.update(machine).where(machine.c.machine == row.machine).values(asset_version=version, **values)
             )
-        changed += found is None or any(getattr(found, name) != value for name, value in values.items())
+        changed += found is None or any(_of(found, name) != value for name, value in values.items())
     gone = _drop_unused(connection, {row.machine for row in rows})
     return f"assets version {version}: {len(rows)} machines, {changed} changed" + (
         f", {gone} taken off" if gone else ""
     )
+
+
+def _of(row: Row[Any], name: str) -> object:
+    """A column as `set_assets` writes it; a gateway's own nameplate names its line as well."""
+    value = getattr(row, name)
+    if name == "nameplate" and value is not None:
+        return {key: one for key, one in value.items() if key != "area"}
+    return value
 
 
 def set_limits(connection: Connection, asked: Request, now_us: int) -> str:

@@ -56,7 +56,7 @@ def show_audit_log() -> None:
         with board.reader.read() as connection:
             return as_csv(read_audit(connection, wanted, limit=MAX_SHOWN)).encode()
 
-    st.download_button(tr("All of these as CSV"), export, file_name="audit.csv", mime="text/csv")
+    st.download_button(tr("All of these as CSV"), export, "audit.csv", "text/csv", key="audit_csv", on_click="ignore")
     st.caption(tr("Each row is sealed with the one before: `aggregator audit verify --settings site.toml`"))
 
 

@@ -243,6 +243,7 @@ def test_token_made_on_the_page_reads_and_acts_over_http(page, site, admin):
 
 def test_administrator_reads_the_log_and_takes_it_as_csv(page, site, admin):
     sign_in(page, site, admin, path="audit")
+    wait_for_session(page)
     with page.expect_download(timeout=PATIENCE_MS) as download:
         page.get_by_role("button", name="All of these as CSV").click()
     said = Path(download.value.path()).read_text()
