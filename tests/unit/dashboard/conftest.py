@@ -1,7 +1,6 @@
 """A plant's database, filled once and only read; tests that write take a copy."""
 
 import shutil
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -18,14 +17,6 @@ def plant_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("plant") / "site.db"
     build_site_database(path, days=2.0).dispose()
     return path
-
-
-@pytest.fixture(autouse=True)
-def main_module_stays() -> Iterator[None]:
-    """Streamlit's AppTest puts its script in place of the main module; processes that tests start later import that."""
-    main = sys.modules["__main__"]
-    yield
-    sys.modules["__main__"] = main
 
 
 @pytest.fixture

@@ -8,6 +8,8 @@ import pytest
 import sqlalchemy as sa
 from sqlalchemy.engine import Engine
 
+from dashboard import sentences
+from dashboard.languages import speaking
 from schemas.messages import GateReport
 from schemas.site_tables import release_event, rollout
 from tests.support.learning_plant import CANDIDATE, build_learning_database
@@ -71,7 +73,10 @@ def test_sites_that_took_a_release_back_or_refuse_it_are_named_with_their_reason
     page = run(engine, tmp_path, language=language, part="releases", release=str(CANDIDATE))
     text = words_of(page.subheader, page.markdown) + "".join(one.proto.body for one in page.get("html"))
     text = text.replace("\\", "")
-    for said in (took_back, refuses, heading, WHY.removesuffix("."), "its features are others", brought_in):
+    with speaking(language):
+        why = sentences.said(WHY).removesuffix(".")
+    assert (why == WHY.removesuffix(".")) == (language == "en")
+    for said in (took_back, refuses, heading, why, "its features are others", brought_in):
         assert said in text
     first, *_ = page.dataframe[0].value.to_dict("records")
     assert first["Site" if language == "en" else "Standort"] == "site-a"
