@@ -19,6 +19,7 @@ from PIL import Image
 from schemas.requests import REQUEST_TOPIC, Request
 from schemas.signing import KeyRing
 from schemas.site_tables import machine_case, point, request
+from tests.support.plant import wait_until
 from tests.support.screen import (
     CHROMIUM,
     Screen,
@@ -251,8 +252,7 @@ def test_states_are_told_apart_by_an_eye_that_sees_no_colour(browser, session, p
     context.new_cdp_session(page).send("Emulation.setEmulatedVisionDeficiency", {"type": "achromatopsia"})
     page.goto(plant.address)
     expect(rows(page)).to_have_count(6)
-    boxes = rows(page).locator(".state svg").evaluate_all("found => found.map(one => one.getBoundingClientRect())")
-    picture = np.asarray(Image.open(BytesIO(page.screenshot())).convert("RGB")).astype(int)
+    boxes, picture = wait_until("what stands above the list has its place", lambda: still_picture(page))
     inked = {
         word: ink_of(picture[round(box["y"]) :, round(box["x"]) :][:22, :22])
         for word, box in zip(rows(page).locator(".word").all_inner_texts(), boxes, strict=True)
@@ -261,6 +261,17 @@ def test_states_are_told_apart_by_an_eye_that_sees_no_colour(browser, session, p
     for (one, its), (other, others) in combinations(inked.items(), 2):
         assert np.mean(its != others) > 0.1, f"{one} looks like {other}"
     context.close()
+
+
+def still_picture(page):
+    """Where the glyphs are, and a picture; None while they move."""
+
+    def places():
+        return rows(page).locator(".state svg").evaluate_all("all => all.map(one => one.getBoundingClientRect())")
+
+    before = places()
+    picture = np.asarray(Image.open(BytesIO(page.screenshot())).convert("RGB")).astype(int)
+    return (before, picture) if before == places() else None
 
 
 def ink_of(colours: NDArray[np.int_]) -> NDArray[np.bool_]:
