@@ -12,7 +12,6 @@ import signal
 import socket
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Callable
 
@@ -24,7 +23,7 @@ from aggregator.errors import BrokerUnavailable
 from aggregator.settings import AggregatorSettings
 from schemas.errors import SettingsError
 from schemas.logs import event
-from schemas.supervision import notify, watchdog_interval_s
+from schemas.supervision import Asked, notify, watchdog_interval_s
 
 log = logging.getLogger(__name__)
 
@@ -138,7 +137,7 @@ class BrokerRunner:
         return [sys.executable, "-c", _EMBEDDED, str(config)]
 
 
-def run_broker(settings: AggregatorSettings, *, stop: threading.Event) -> int:
+def run_broker(settings: AggregatorSettings, *, stop: Asked) -> int:
     """Run the broker until told to stop; the exit code of the command.
 
     Raises:

@@ -6,7 +6,6 @@ import json
 import logging
 import signal
 import sys
-import threading
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -20,6 +19,7 @@ from schemas.errors import ContractError, DatabaseNotReady
 from schemas.logs import start_logging
 from schemas.one_process import keep_to_this_process
 from schemas.settings import describe, load_settings
+from schemas.supervision import Asked
 
 if TYPE_CHECKING:
     from aggregator.enrolment import Office
@@ -126,8 +126,8 @@ def _load(args: argparse.Namespace) -> AggregatorSettings | None:
     return settings
 
 
-def _stop_on_signals() -> threading.Event:
-    stop = threading.Event()
+def _stop_on_signals() -> Asked:
+    stop = Asked()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
     return stop

@@ -40,7 +40,7 @@ from schemas.logs import event
 from schemas.release import Release, read_release_folder
 from schemas.settings import describe
 from schemas.signing import KeyRing, Signer
-from schemas.supervision import notify, watchdog_interval_s
+from schemas.supervision import Asked, notify, watchdog_interval_s
 
 if TYPE_CHECKING:
     from aggregator.learning.service import Learning
@@ -305,7 +305,7 @@ class Service:
 
 
 def run(
-    settings: AggregatorSettings, *, stop: threading.Event, again: "SimpleQueue[None]",
+    settings: AggregatorSettings, *, stop: Asked, again: "SimpleQueue[None]",
     read_again: Callable[[], AggregatorSettings],
 ) -> int:  # fmt: skip
     """Run an aggregator until told to stop.

@@ -52,7 +52,7 @@ from schemas.messages import Command, GatewayStatus, RecordsAck, decode, encode
 from schemas.names import machine_of
 from schemas.plate_table import PlateTable
 from schemas.signing import KeyRing, Signer
-from schemas.supervision import notify, watchdog_interval_s
+from schemas.supervision import Asked, notify, watchdog_interval_s
 from schemas.topics import (
     CANDIDATE,
     CAPTURE,
@@ -122,11 +122,11 @@ class GatewayAgent:
         self._release_topics = {
             t.path(site=settings.site, gateway=settings.gateway) for t in (RELEASE, CANDIDATE)
         }  # fmt: skip
-        self._stop = threading.Event()
+        self._stop = Asked()
         self._failed: Exception | None = None
         self._control: deque[Received] = deque(maxlen=CONTROL_WAITING)
         self._control_gave_way = GaveWay()
-        self._tell_now = threading.Event()
+        self._tell_now = Asked()
         self._statuses_told = 0
         names = {"site": settings.site, "gateway": settings.gateway}
         self._names = names

@@ -1,8 +1,48 @@
-"""This file knows how a service talks to systemd: ready, alive, stopping; silent where there is no systemd."""
+"""This file knows how a service is supervised: what it tells systemd, and how it is asked to stop."""
 
 import contextlib
 import os
 import socket
+from queue import Empty, SimpleQueue
+
+
+class Asked:
+    """An event that a signal handler may set, whatever the thread is doing that the signal interrupts.
+
+    `threading.Event` may not be set there: every wait for it holds its lock for a moment, and a handler that runs in
+    that moment, in that thread, waits for itself for ever. `SimpleQueue.put` is made for it.
+    """
+
+    def __init__(self) -> None:
+        self._is_set = False
+        self._wakes: SimpleQueue[None] = SimpleQueue()
+
+    def set(self) -> None:
+        """Wake whoever waits, now or later."""
+        if not self._is_set:
+            self._is_set = True
+            self._wakes.put(None)
+
+    def clear(self) -> None:
+        """Wait anew from now on."""
+        self._is_set = False
+        with contextlib.suppress(Empty):
+            while True:
+                self._wakes.get_nowait()
+
+    def is_set(self) -> bool:
+        """Whether it was set and not cleared since."""
+        return self._is_set
+
+    def wait(self, timeout_s: float) -> bool:
+        """Wait until it is set, so many seconds at most; tell whether it is."""
+        if self._is_set:
+            return True
+        with contextlib.suppress(Empty):
+            self._wakes.get(timeout=timeout_s)
+            if self._is_set:
+                self._wakes.put(None)  # for the next who waits
+        return self._is_set
 
 
 def notify(state: str) -> None:

@@ -6,7 +6,6 @@ import re
 import secrets
 import signal
 import sys
-import threading
 import time
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
@@ -18,7 +17,7 @@ from schemas.errors import ContractError
 from schemas.link import Link
 from schemas.logs import event, start_logging
 from schemas.settings import describe, load_settings
-from schemas.supervision import notify
+from schemas.supervision import Asked, notify
 from schemas.topics import CAPTURE_ACK
 from sensor_sim.delivery import Delivery
 from sensor_sim.errors import PlaylistError, SimulatorError
@@ -200,7 +199,7 @@ def _run_number(settings: SimulatorSettings) -> int:
 def _play(
     settings: SimulatorSettings, deliveries: Iterable[Delivery], memories: dict[str, int], *, may_drop: bool
 ) -> int:
-    stop = threading.Event()
+    stop = Asked()
     kept = KeptCaptures(resend_s=settings.resend_s)
     for point, captures in memories.items():
         kept.limit(point, captures)

@@ -15,6 +15,7 @@ from schemas.errors import RejectedInput
 from schemas.link import Received
 from schemas.logs import event
 from schemas.messages import CaptureAck, decode
+from schemas.supervision import Asked
 from sensor_sim.delivery import Delivery, fit_packets
 from sensor_sim.kept_captures import KeptCaptures
 
@@ -109,7 +110,7 @@ class Publisher:
         speed: float,
         queue_deliveries: int,
         may_drop: bool,
-        stop: threading.Event,
+        stop: Asked,
     ) -> None:
         self._outlet = outlet
         self._answers = answers

@@ -22,6 +22,7 @@ from deploy.demo.plan import Plan, recorded_plan, simulated_plan
 from deploy.demo.simulated import CHECK_PACE, PACE
 from deploy.demo.story import Story
 from deploy.demo.watch import alarmed_point
+from schemas.supervision import Asked
 
 FOLDER = Path("demo-plant")
 RECORDED = "recordings"
@@ -31,7 +32,7 @@ _PR_SET_PDEATHSIG = 1
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the demonstration; 0 when it was stopped or the check holds, 1 when not, 2 on bad input."""
     options = _parser().parse_args(arguments)
-    stop = threading.Event()
+    stop = Asked()
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, lambda *_: stop.set())
     if "MAKELEVEL" in os.environ:  # whoever kills make means us
@@ -48,7 +49,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 2
 
 
-def _run_once(options: argparse.Namespace, story: Story, stop: threading.Event) -> int:
+def _run_once(options: argparse.Namespace, story: Story, stop: Asked) -> int:
     """Run in a new folder, which stays only where something failed."""
     parent = Path("build").resolve()
     parent.mkdir(exist_ok=True)

@@ -3,7 +3,6 @@
 import json
 import subprocess
 import sys
-import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -22,6 +21,7 @@ from deploy.demo.secret_files import ADMIN, Secrets
 from deploy.demo.story import Story
 from deploy.demo.watch import look_at_enterprise, look_at_site, page_answers
 from schemas.settings import read_secret
+from schemas.supervision import Asked
 
 COME_UP_WITHIN_S = 60.0
 CHECK_WITHIN_S = 165.0  # from the moment that sensors measure
@@ -34,7 +34,7 @@ TICK_S = 0.2
 class Conductor:
     """Brings one plant up, watches it, and takes it down."""
 
-    def __init__(self, plan: Plan, by: ServedBy, story: Story, stop: threading.Event) -> None:
+    def __init__(self, plan: Plan, by: ServedBy, story: Story, stop: Asked) -> None:
         self._plan = plan
         self._plant = plan.plant
         self._story = story

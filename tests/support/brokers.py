@@ -281,7 +281,7 @@ class ServiceProcess:
             assert self.process.poll() is None, f"ended with {self.process.returncode}:\n{self.log.read_text()}"
         raise AssertionError(f"{notice} not said in {within_s} s:\n{self.log.read_text()}")
 
-    def terminate(self, within_s: float = 60.0) -> int:
+    def terminate(self, within_s: float = 20.0) -> int:
         """Ask it to end; its exit code.
 
         Raises:

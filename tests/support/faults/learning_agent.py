@@ -11,7 +11,6 @@ import json
 import os
 import signal
 import sys
-import threading
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -26,7 +25,7 @@ from aggregator.settings import AggregatorSettings
 from schemas.release import read_release_folder
 from schemas.settings import BrokerSettings, load_settings
 from schemas.signing import KeyRing, Signer
-from schemas.supervision import notify
+from schemas.supervision import Asked, notify
 from tests.support.learning import SmallGateway, healthy_rows
 
 KILL_AT = "KILL_AT"
@@ -122,7 +121,7 @@ def run_gateway(name: str, folder: Path) -> None:
 
 
 def _run(part: Learning | SmallGateway) -> None:
-    stop = threading.Event()
+    stop = Asked()
     signal.signal(signal.SIGTERM, lambda *_: stop.set())
     part.start()
     notify("READY=1")
