@@ -225,12 +225,12 @@ def test_viewer_does_not_see_the_people_or_the_log_and_a_forged_request_is_refus
 def test_token_made_on_the_page_reads_and_acts_over_http(page, site, admin):
     name = somebody(site, "Tina", "technician")
     sign_in(page, site, name, path="people")
+    wait_for_session(page)
     page.get_by_text("New token").click()
     page.get_by_label("What for").fill("shift book")
     page.get_by_role("button", name="Make token").click()
     shown = page.locator("code", has_text=re.compile("^ut_"))
     expect(shown).to_be_visible()
-    wait_for_session(page)
     headers = {"Authorization": f"Bearer {shown.inner_text().strip()}"}
     asked = urllib.request.Request(f"{site.address}api/v1/me", headers=headers)
     with urllib.request.urlopen(asked, timeout=30) as answer:
