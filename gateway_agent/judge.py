@@ -18,6 +18,8 @@ from gateway_agent.foreign.reading_judge import conclude_reading
 from gateway_agent.intake import Taken
 from gateway_agent.label_knowledge import LabelKnowledge, LabelSums
 from gateway_agent.point_monitor import Outcome, PointMonitor, Seen, assess, full_scale_counts
+from gateway_agent.point_reports import largest_statistics
+from gateway_agent.prognosis import levels_db
 from gateway_agent.scoring import Model, StatisticalFallback
 from gateway_agent.settings import GatewaySettings
 from gateway_agent.shadow import Shadow
@@ -240,6 +242,7 @@ class Judge:
             captures = [items[i].capture for i in indices]
             features = kernel.run([c.counts for c in captures], np.stack([c.scale_g for c in captures]))
             detection = detection_features(features[:, :, MODEL_FEATURES])
+            levels, largest = levels_db(features), largest_statistics(features)
             fine = beyond_doubt(
                 [c.counts for c in captures], sample_rate_hz=shape[0],
                 full_scale_counts=[full_scale_counts(c) for c in captures],
@@ -247,7 +250,9 @@ class Judge:
             for row, index in enumerate(indices):
                 plate = self._plates.get(machine_of(items[index].point))
                 quality = all_ok(shape[2]) if fine[row] else assess(captures[row], plate.rpm if plate else None)
-                seen[index] = Seen(captures[row], features[row], detection[row], kernel, quality)
+                seen[index] = Seen(
+                    captures[row], features[row], detection[row], levels[row], largest[row], kernel, quality
+                )
         return seen
 
     def conclude(

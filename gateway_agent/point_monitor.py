@@ -23,7 +23,7 @@ from gateway_agent.limits import MIN_CAPTURES, Limit
 from gateway_agent.mounting_watch import MountingWatch
 from gateway_agent.operating_states import Reading, Told
 from gateway_agent.point_reports import STATISTIC, Read, alarm_by_hand, alarm_of, evidence_of, health_of, velocity_name
-from gateway_agent.prognosis import NoRemainingLife, Prognosis, RemainingLife, levels_db
+from gateway_agent.prognosis import NoRemainingLife, Prognosis, RemainingLife
 from gateway_agent.scoring import Model, StatisticalFallback
 from gateway_agent.sensor_change import SensorChange, looks_loose
 from gateway_agent.session_sums import Session
@@ -74,11 +74,20 @@ _BEARING = frozenset({"outer", "inner", "ball", "cage"})
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Seen:
-    """One capture with its features, before it is judged."""
+    """One capture with its features, before it is judged.
+
+    Attributes:
+        features: In the order of FEATURE_NAMES, shape (channels, F).
+        detection: Detection features, shape (channels, DETECTION_COUNT).
+        levels_db: As the prognosis takes them, shape (levels,).
+        largest: Each statistic of the worst axis.
+    """
 
     capture: Capture
     features: NDArray[np.float32]
     detection: NDArray[np.float64]
+    levels_db: NDArray[np.float64]
+    largest: list[float]
     kernel: FeatureKernel
     quality: Quality
 
@@ -258,7 +267,7 @@ class PointMonitor:
         if changes and findings is not None and self._since_look:
             speed, findings = self._look(capture, fresh=True, suspected=True)  # what goes out with an alarm is its own
         health = health_of(
-            self.point, capture, seen.features,
+            self.point, capture, seen.largest,
             Read(
                 quality=found.quality, learning=self.learning, score=found.score, limit=found.limit,
                 exceeds=found.exceeds, alarm=self.alarm.state, verdict=verdict, found=findings, speed=speed,
@@ -475,7 +484,7 @@ class PointMonitor:
         if self.prognosis is None or not found.usable or found.reading is None:
             return None
         since_s = (seen.capture.measured_at_us - self.healthy.began_us) / 1e6
-        return self.prognosis.update(since_s, levels_db(seen.features), worn=self.alarm.active)
+        return self.prognosis.update(since_s, seen.levels_db, worn=self.alarm.active)
 
     def _look(self, capture: Capture, *, fresh: bool, suspected: bool) -> tuple[SpeedEstimate, Findings]:
         """Diagnose; while an alarm stands only now and then, for the verdict of a moment ago still holds."""

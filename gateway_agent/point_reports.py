@@ -1,6 +1,7 @@
 """This file knows how a judged capture is told: the records of health, alarm and evidence, and nothing decided."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -24,7 +25,7 @@ from schemas.messages import (
     Series,
 )
 from schemas.messages import RemainingLife as RemainingLifeBand
-from vibration.features import FEATURE_NAMES, MODEL_FEATURES, WIDE_BAND_EDGES_HZ
+from vibration.features import FEATURE_NAMES, MODEL_FEATURES, STATISTICS, WIDE_BAND_EDGES_HZ
 from vibration.iso_zones import ZoneVerdict
 from vibration.speed import SpeedEstimate
 
@@ -61,9 +62,14 @@ class Read:
     """Whether its velocity counts from 2 Hz on."""
 
 
-def health_of(point: str, capture: Capture, features: NDArray[np.float32], read: Read) -> Health:
-    """The record of one capture; statistics are those of the worst axis, None where they are not finite."""
-    largest = features[:, : MODEL_FEATURES.start].max(axis=0).tolist()
+def largest_statistics(features: NDArray[np.float32]) -> list[list[float]]:
+    """The statistics of the worst axis of captures (n, channels, F), in the order of STATISTIC."""
+    largest: list[list[float]] = features[:, :, STATISTICS].max(axis=1).tolist()
+    return largest
+
+
+def health_of(point: str, capture: Capture, largest: Sequence[float], read: Read) -> Health:
+    """The record of one capture, with its `largest_statistics`; those that are not finite are None."""
 
     def worst(name: str) -> float | None:
         return _known(largest[STATISTIC[name]])

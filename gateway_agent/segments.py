@@ -1,6 +1,7 @@
 """This file knows how raw captures lie on disk: appended, synced before they are believed, dropped oldest first.
 
-One entry: length u32 | crc32 u32 | bytes. A torn last entry (power cut) is cut off when the log is opened.
+One entry: length u32 | crc32 u32 | bytes, at least one. What is large begins and ends with a block of the disk:
+zeros fill what lies between. A torn last entry (power cut) is cut off when the log is opened.
 """
 
 import contextlib
@@ -12,6 +13,7 @@ from dataclasses import dataclass
 from io import BufferedRandom
 from pathlib import Path
 
+from gateway_agent.direct_file import BLOCK_BYTES, DirectFile, whole_blocks
 from gateway_agent.disk import Disk
 from gateway_agent.errors import StoreError
 from schemas.synced_files import sync_folder
@@ -19,6 +21,7 @@ from schemas.synced_files import sync_folder
 _ENTRY = struct.Struct("<II")
 _PARTS_A_CALL = 1024  # what Linux takes (IOV_MAX)
 _SUFFIX = ".seg"
+_DIRECT_FROM_BYTES = 8 * BLOCK_BYTES  # of one append: what fills its last block is little beside it
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +41,7 @@ class SegmentLog:
         self._disk = disk or Disk()
         self._segment_bytes = segment_bytes
         self._max_bytes = max_bytes
+        self._direct = DirectFile()
         folder.mkdir(parents=True, exist_ok=True)
         self._sizes = {int(path.stem): path.stat().st_size for path in folder.glob(f"*{_SUFFIX}")}
         self._current = max(self._sizes, default=0)
@@ -63,26 +67,30 @@ class SegmentLog:
         return min(self._sizes, default=self._current)
 
     def append(self, entries: Sequence[bytes]) -> list[Place]:
-        """Write entries and sync them; on return they survive a power cut.
+        """Write entries, none of them empty, and sync them; on return they survive a power cut.
 
         Raises:
             OSError: The disk is full or broken; nothing of this call counts as written.
         """
         if self._sizes.get(self._current, 0) >= self._segment_bytes:
             self._roll()
-        start = offset = self._sizes.setdefault(self._current, 0)
+        before = self._sizes.setdefault(self._current, 0)
+        large = sum(map(len, entries)) >= _DIRECT_FROM_BYTES
+        start = offset = whole_blocks(before) if large else before
         places, parts = [], []
         for entry in entries:
             places.append(Place(self._current, offset + _ENTRY.size, len(entry)))
             parts += [_ENTRY.pack(len(entry), zlib.crc32(entry)), entry]
             offset += _ENTRY.size + len(entry)
         try:
-            _write_all(self._file.fileno(), parts, start)
+            end = self._direct.write(parts, start) if large else None
+            if end is None:
+                _write_all(self._file.fileno(), parts, start)
             self._disk.sync(self._file.fileno())
         except OSError:
-            self._cut_back(start)
+            self._cut_back(before)
             raise
-        self._sizes[self._current] = offset
+        self._sizes[self._current] = end or offset
         return places
 
     def take_back(self, places: Sequence[Place]) -> None:
@@ -128,6 +136,7 @@ class SegmentLog:
 
     def close(self) -> None:
         """Close the file under the pen."""
+        self._direct.close()
         self._file.close()
 
     def _path(self, segment: int) -> Path:
@@ -136,6 +145,7 @@ class SegmentLog:
     def _open_current(self) -> BufferedRandom:
         path = self._path(self._current)
         path.touch()
+        self._direct.open(path)
         return path.open("r+b")
 
     def _cut_back(self, start: int) -> None:
@@ -154,14 +164,17 @@ class SegmentLog:
 
     def _cut_torn_tail(self, segment: int) -> int:
         path = self._path(segment)
-        good = 0
+        good = at = 0
         with path.open("r+b") as file:
             while len(head := file.read(_ENTRY.size)) == _ENTRY.size:
                 length, crc = _ENTRY.unpack(head)
+                if not length and at % BLOCK_BYTES:  # the rest of a block
+                    at = file.seek(whole_blocks(at))
+                    continue
                 entry = file.read(length)
-                if len(entry) < length or zlib.crc32(entry) != crc:
+                if not length or len(entry) < length or zlib.crc32(entry) != crc:
                     break
-                good += _ENTRY.size + length
+                good = at = at + _ENTRY.size + length
             file.truncate(good)
         return good
 

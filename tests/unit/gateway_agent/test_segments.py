@@ -2,6 +2,7 @@
 
 import contextlib
 import errno
+import os
 import resource
 from collections.abc import Iterator
 from pathlib import Path
@@ -27,8 +28,12 @@ def log(tmp_path: Path) -> Iterator[SegmentLog]:
     log.close()
 
 
+SMALL = st.binary(min_size=1, max_size=60)
+LARGE = st.tuples(st.integers(20_000, 90_000), st.integers(0, 255)).map(lambda of: bytes([of[1]]) * of[0])
+
+
 @settings(deadline=None)
-@given(st.lists(st.lists(st.binary(max_size=60), max_size=4), max_size=10))
+@given(st.lists(st.lists(SMALL | LARGE, max_size=4), max_size=10))
 def test_every_entry_is_read_back_now_and_after_a_restart(batches: list[list[bytes]]) -> None:
     import tempfile
 
@@ -55,6 +60,48 @@ def test_an_entry_torn_anywhere_by_a_power_cut_is_cut_off_and_the_log_goes_on(tm
     assert log.append([b"c" * 50]) == [torn]
     assert (log.read(first), log.read(torn)) == (b"a" * 50, b"c" * 50)
     log.close()
+
+
+@pytest.mark.parametrize("direct", [True, False], ids=["direct", "file system without"])
+@pytest.mark.parametrize("cut", [1, 4095, 4096, 8000, 49_000, 49_008, 49_100, 49_104])
+def test_large_entries_begin_with_a_block_and_a_torn_one_is_cut_off(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cut: int, direct: bool
+) -> None:
+    if not direct:
+        monkeypatch.delattr(os, "O_DIRECT")
+    log = open_log(tmp_path, segment_bytes=1 << 20, max_bytes=1 << 20)
+    small, *good = log.append([b"s" * 50]) + log.append([b"a" * 49_000, b"b" * 3000])
+    torn = log.append([b"c" * 49_000])[0]
+    assert good[0].offset == torn.offset - 52 * 1024 == 4096 + ENTRY_HEAD
+    log.close()
+    path = next(tmp_path.iterdir())
+    end = torn.offset + torn.length
+    assert path.stat().st_size == (4096 * -(-end // 4096) if direct else end)
+    path.write_bytes(path.read_bytes()[: end - cut])
+    log = open_log(tmp_path, segment_bytes=1 << 20, max_bytes=1 << 20)
+    assert log.total_bytes == good[1].offset + 3000
+    again = log.append([b"d" * 49_000]) + log.append([b"e"])
+    assert again[0] == torn
+    assert [log.read(place) for place in [small, *good, *again]] == [
+        b"s" * 50, b"a" * 49_000, b"b" * 3000, b"d" * 49_000, b"e",
+    ]  # fmt: skip
+    log.close()
+
+
+def test_large_entries_taken_back_leave_nothing_that_a_restart_finds(tmp_path: Path) -> None:
+    log = open_log(tmp_path, segment_bytes=1 << 20, max_bytes=1 << 20)
+    kept = log.append([b"kept"])
+    log.take_back(log.append([b"x" * 100_000]))
+    kept += log.append([b"y" * 100_000]) + log.append([b"z"])
+    log.close()
+    log = open_log(tmp_path, segment_bytes=1 << 20, max_bytes=1 << 20)
+    assert [log.read(place) for place in kept] == [b"kept", b"y" * 100_000, b"z"]
+    log.close()
+
+
+def test_more_than_fits_the_stage_is_written_whole(log: SegmentLog) -> None:
+    entries = [bytes([n]) * 700_000 for n in range(5)]
+    assert [log.read(place) for place in log.append(entries)] == entries
 
 
 def test_garbage_behind_the_last_entry_is_cut_off(tmp_path: Path) -> None:
@@ -142,6 +189,9 @@ def test_a_write_that_finds_no_room_counts_for_nothing_and_the_next_one_that_fit
             log.append([b"b" * 600] * 4)
         assert caught.value.errno == errno.EFBIG
         assert log.total_bytes == next(tmp_path.iterdir()).stat().st_size == 508
+    with small_files(), pytest.raises(OSError, match="File too large|less than a block"):
+        log.append([b"b" * 60_000])
+    assert log.total_bytes == next(tmp_path.iterdir()).stat().st_size == 508
     with small_files():
         second = log.append([b"c" * 700])[0]
     assert (log.read(first), log.read(second)) == (b"a" * 500, b"c" * 700)
