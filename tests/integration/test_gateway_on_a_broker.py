@@ -99,6 +99,8 @@ folder = "{store_folder}"
 raw_bytes = 67108864
 segment_bytes = 1048576
 min_free_bytes = {min_free_bytes}
+[ingest]
+silent_after_s = 3600.0
 [commissioning]
 captures = 4
 [learning]

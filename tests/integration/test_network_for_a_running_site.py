@@ -9,8 +9,6 @@ import os
 import shutil
 import subprocess
 import sys
-import threading
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -22,14 +20,10 @@ import gateway_agent
 import schemas
 import vibration
 from aggregator.release_making import first_release
-from schemas.capture import encode_capture
-from schemas.link import Link
-from schemas.settings import BrokerSettings
 from schemas.signing import Signer
 from schemas.site_tables import gateway, health, learning_round, release, release_event
-from schemas.topics import CAPTURE
 from tests.support import installed_agent, tomorrow
-from tests.support.captures import capture_of, noise_g
+from tests.support.healthy_pumps import HealthyPumps
 from tests.support.learning import CREATED_AT_US
 from tests.support.plant import SitePlant, run, site_plant, wait_until
 from tests.support.recordings import healthy_noise, write_recording
@@ -63,36 +57,6 @@ bearing = { name = "6205" }
 pytestmark = pytest.mark.timeout(360)
 
 
-class Sensors:
-    """One healthy pump at each gateway, heard all the time."""
-
-    def __init__(self, plant: SitePlant) -> None:
-        broker = BrokerSettings(port=plant.port, username="sensors", password_file=plant.bundle("sensors") / "password")
-        self._site = plant.site
-        self._stop = threading.Event()
-        self._link = Link(broker, "sensors", subscriptions=[])
-        self._thread = threading.Thread(target=self._run, daemon=True)
-        self._link.start()
-        assert self._link.wait_connected(10)
-        self._thread.start()
-
-    def stop(self) -> None:
-        self._stop.set()
-        self._thread.join(10)
-        self._link.stop()
-
-    def _run(self) -> None:
-        sequence = 0
-        while not self._stop.wait(1.0 / CAPTURES_PER_S):
-            for number, name in enumerate(GATEWAYS):
-                capture = capture_of(
-                    noise_g(1000 * sequence + number), sequence, boot=1 + number, measured_at_us=time.time_ns() // 1000
-                )
-                topic = CAPTURE.path(site=self._site, gateway=name, machine="pump-07", position=f"p{number}")
-                self._link.publish(topic, encode_capture(capture))
-            sequence += 1
-
-
 @pytest.fixture
 def plant(tmp_path: Path) -> Iterator[SitePlant]:
     tree = tmp_path / "installed"
@@ -105,7 +69,7 @@ def plant(tmp_path: Path) -> Iterator[SitePlant]:
     with site_plant(
         tmp_path, gateways=GATEWAYS, settings=QUICKLY, gateway_settings=GATEWAY, agent=agent
     ) as plant:  # fmt: skip
-        sensors = Sensors(plant)
+        sensors = HealthyPumps(plant, GATEWAYS, captures_per_s=CAPTURES_PER_S)
         try:
             yield plant
         finally:

@@ -1,7 +1,6 @@
 """A release on its way through a real site: one canary, two others, a real broker, each part a process."""
 
 import signal
-import threading
 import time
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -12,16 +11,13 @@ import sqlalchemy as sa
 
 from aggregator.database import open_current, writing
 from aggregator.registry import Registry
-from schemas.capture import encode_capture
 from schemas.database import sqlite_url
-from schemas.link import Link
 from schemas.release import VARIATION
-from schemas.settings import BrokerSettings
 from schemas.signing import Signer
 from schemas.site_tables import gateway, release, release_event, rollout
-from schemas.topics import CAPTURE
 from schemas.variation import SessionSums, Variation
-from tests.support.captures import RATE_HZ, SAMPLES, capture_of, noise_g
+from tests.support.captures import RATE_HZ, SAMPLES
+from tests.support.healthy_pumps import HealthyPumps
 from tests.support.plant import SitePlant, site_plant, wait_until
 from vibration.detection_features import DETECTION_COUNT
 
@@ -58,41 +54,11 @@ bearing = { name = "6205" }
 """
 
 
-class Sensors:
-    """One healthy pump at each gateway, heard all the time."""
-
-    def __init__(self, plant: SitePlant) -> None:
-        broker = BrokerSettings(port=plant.port, username="sensors", password_file=plant.bundle("sensors") / "password")
-        self._site = plant.site
-        self._stop = threading.Event()
-        self._link = Link(broker, "sensors", subscriptions=[])
-        self._thread = threading.Thread(target=self._run, daemon=True)
-        self._link.start()
-        assert self._link.wait_connected(10)
-        self._thread.start()
-
-    def stop(self) -> None:
-        self._stop.set()
-        self._thread.join(10)
-        self._link.stop()
-
-    def _run(self) -> None:
-        sequence = 0
-        while not self._stop.wait(1.0 / CAPTURES_PER_S):
-            for number, name in enumerate(GATEWAYS):
-                capture = capture_of(
-                    noise_g(1000 * sequence + number), sequence, boot=1 + number, measured_at_us=time.time_ns() // 1000
-                )
-                topic = CAPTURE.path(site=self._site, gateway=name, machine="pump-07", position=f"p{number}")
-                self._link.publish(topic, encode_capture(capture))
-            sequence += 1
-
-
 @pytest.fixture(scope="module")
 def plant(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SitePlant]:
     folder = tmp_path_factory.mktemp("staged")
     with site_plant(folder, gateways=GATEWAYS, settings=LEARNING + SLOWLY, gateway_settings=GATEWAY) as plant:
-        sensors = Sensors(plant)
+        sensors = HealthyPumps(plant, GATEWAYS, captures_per_s=CAPTURES_PER_S)
         try:
             wait_until("seventy healthy captures at each gateway", lambda: _heard(plant) >= 70, within_s=90)
             yield plant
