@@ -3,13 +3,14 @@
 What is asked is written to the release's row; `aggregator.rollout` does it within a second, and writes down by whom.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Connection
 
 from aggregator.desk_answers import Decision, Handler, RequestRefused
-from schemas.requests import Action, Request
+from schemas.requests import FIRST_OF_TWO, SECOND_WITHIN_S, Action, Request
 from schemas.site_tables import release, release_event
 
 FEWEST_WORDS = 3  # letters of a reason for taking a release back: others will read it when it matters
@@ -32,12 +33,9 @@ def _resume(connection: Connection, asked: Request, now_us: int) -> Decision:
     return _set_paused(connection, asked, now_us, paused=False)
 
 
-def _roll_back(connection: Connection, asked: Request, now_us: int) -> Decision:
-    version = _version(asked)
-    return Decision(ask_roll_back(connection, version, asked.note, actor=asked.actor, now_us=now_us))
-
-
-def ask_roll_back(connection: Connection, version: int | None, note: str, *, actor: str, now_us: int) -> str:
+def ask_roll_back(
+    connection: Connection, version: int | None, note: str, *, actor: str, now_us: int, people: int = 1
+) -> str:  # fmt: skip
     """Have a release taken back; `aggregator.rollout` does it, at an enterprise `aggregator.learning.fleet`.
 
     Args:
@@ -46,6 +44,7 @@ def ask_roll_back(connection: Connection, version: int | None, note: str, *, act
         note: Why.
         actor: Who asks.
         now_us: Now.
+        people: How many must ask for it; the first of two stops a release on its way meanwhile.
 
     Returns:
         What will happen, in words.
@@ -66,19 +65,39 @@ def ask_roll_back(connection: Connection, version: int | None, note: str, *, act
     ).scalar_one()
     if row.state == "current" and not before:
         raise RequestRefused(f"release {row.release_version} is the first: there is nothing to go back to")
+    if people > 1 and not _wanted_by_another(connection, row.release_version, actor, now_us):
+        stops = row.state == "candidate"
+        if stops:
+            _pause_row(connection, row.release_version, paused=True)
+        _tell(connection, row, actor, now_us, f"{FIRST_OF_TWO}{note.strip()}")
+        return (
+            f"release {row.release_version} is taken back once a second person asks for it within "
+            f"{SECOND_WITHIN_S / 60:.0f} minutes" + ("; it goes no further until then" if stops else "")
+        )
     _ask(connection, row.release_version, "roll_back_release", actor, note)
     _tell(connection, row, actor, now_us, f"roll-back asked for: {note.strip()}")
     return f"release {row.release_version} is taken back; the one before goes out again as a new release"
+
+
+def _wanted_by_another(connection: Connection, version: int, actor: str, now_us: int) -> bool:
+    c = release_event.c
+    lately = (c.release_version == version) & (c.at_us >= now_us - round(SECOND_WITHIN_S * 1e6))
+    query = sa.select(c.event_id).where(lately, c.actor != actor, c.text.startswith(FIRST_OF_TWO, autoescape=True))
+    return connection.execute(query.limit(1)).scalar() is not None
 
 
 def _set_paused(connection: Connection, asked: Request, now_us: int, *, paused: bool) -> Decision:
     row = _row(connection, _version(asked))
     if row.state != "candidate":
         raise RequestRefused(f"release {row.release_version} is not on its way: it is {row.stage or row.state}")
-    connection.execute(sa.update(release).where(release.c.release_version == row.release_version).values(paused=paused))
+    _pause_row(connection, row.release_version, paused=paused)
     said = "paused" if paused else "resumed"
     _tell(connection, row, asked.actor, now_us, said)
     return Decision(f"rollout of release {row.release_version} {said}")
+
+
+def _pause_row(connection: Connection, version: int, *, paused: bool) -> None:
+    connection.execute(sa.update(release).where(release.c.release_version == version).values(paused=paused))
 
 
 def _version(asked: Request) -> int | None:
@@ -116,9 +135,18 @@ def _tell(connection: Connection, row: Any, actor: str, now_us: int, text: str) 
     )  # fmt: skip
 
 
-HANDLERS: dict[Action, Handler] = {
-    "promote_release": _promote,
-    "pause_rollout": _pause,
-    "resume_rollout": _resume,
-    "roll_back_release": _roll_back,
-}
+def handlers(people: Callable[[], int] = lambda: 1) -> dict[Action, Handler]:
+    """Who carries out what is asked of releases, where so many people must ask for one to be taken back."""
+
+    def roll_back(connection: Connection, asked: Request, now_us: int) -> Decision:
+        said = ask_roll_back(
+            connection, _version(asked), asked.note, actor=asked.actor, now_us=now_us, people=people()
+        )  # fmt: skip
+        return Decision(said)
+
+    return {
+        "promote_release": _promote,
+        "pause_rollout": _pause,
+        "resume_rollout": _resume,
+        "roll_back_release": roll_back,
+    }

@@ -28,6 +28,10 @@ FIGURES = (
     Figure("messages_total", "counter", ("live", "messages"), "Messages stored or refused, since the start."),
     Figure("learning_dropped_total", "counter", ("live", "learning_dropped"),
            "Messages of the learning not used, or that came outside of a round, since the start.", label="reason"),
+    Figure("superlink_state", "gauge", ("live", "superlink_state"),
+           "1 for how a SuperLink that carries the learning stands.", label="state"),
+    Figure("superlink_runs_total", "counter", ("live", "superlink_runs"),
+           "Runs of such a SuperLink since the start, by what became of them.", label="what"),
     Figure("memory_bytes", "gauge", ("live", "memory_bytes"), "Resident memory of the aggregator."),
     Figure("log_lines_not_written_total", "counter", ("live", "log_lines_not_written"), "Repeats, since the start."),
 )  # fmt: skip

@@ -5,11 +5,12 @@ import logging
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import sqlalchemy as sa
 from sqlalchemy.engine import Engine
 
+from aggregator.carriers.superlink_watch import STATES
 from aggregator.figures import families
 from aggregator.meters import Meters
 from aggregator.recorder import Recorder
@@ -59,6 +60,7 @@ class Outside:
     meters: Meters
     dropped: Callable[[], Mapping[str, int]] = dict
     now_us: Callable[[], int] = lambda: time.time_ns() // 1000
+    carried: Callable[[], Mapping[str, Any]] = dict
     _reader: Engine = field(init=False)
     _server: "ObserveServer | None" = field(default=None, init=False)
     _cannot_write: bool = field(default=False, init=False)
@@ -69,13 +71,18 @@ class Outside:
     def live(self) -> Live:
         """What only the running aggregator knows, as of now."""
         recorder = self.recorder
-        live = {
+        live: Live = {
             "said_at_us": self.now_us(),
             "links": {name: int(link.connected) for name, link in self.links.items()},
             "memory_bytes": memory_bytes(),
             "log_lines_not_written": unsaid_lines(),
             "learning_dropped": dict(self.dropped()),
         }
+        carried = self.carried()
+        if carried:
+            live["superlink"] = {"state": carried["state"], "text": carried["text"]}
+            live["superlink_state"] = {state: int(state == carried["state"]) for state in STATES}
+            live["superlink_runs"] = dict(carried["runs"])
         if recorder is not None:
             live |= {
                 "reconnects": {"historian": max(0, recorder.counters.connections - 1)},

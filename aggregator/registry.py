@@ -11,7 +11,7 @@ from aggregator.database import writing
 from aggregator.release_making import Level, Parameters, foreign_release, next_release
 from aggregator.rollout_plan import Stage
 from schemas.errors import ReleaseRejected
-from schemas.release import LIVES, PARAMETERS, SCORE, SPEC, TRAIN_STEP, VARIATION, Release, read_release_bundle
+from schemas.release import EXPIRES, LIVES, PARAMETERS, SCORE, SPEC, TRAIN_STEP, VARIATION, Release, read_release_bundle
 from schemas.signing import KeyRing, Signer
 from schemas.site_tables import release as release_table
 from schemas.site_tables import release_event as release_event_table
@@ -23,6 +23,7 @@ IMPORTED = "imported"  # the rule of a release that was made elsewhere, and the 
 FLEET_PARAMETERS = "fleet_parameters"  # in what a site's release says of its merge: whose child it is
 OWN_NETWORK = "own_network"  # there, and 1, where the site's people have given it another network than the fleet's
 FLEET_VERSION = "fleet_version"  # in what it says of its data: the last of the fleet's that it has heard of
+RENEWS = "renews"  # in what a release says of its merge: the one it is but for its number and its time
 KEPT_HISTORY = 20  # times as many, of what happened to them: some hundred bytes each
 
 
@@ -40,6 +41,8 @@ class Standing:
         asked: What a person wants of it: action, actor, note.
         order: Gateways in the order in which they take it.
         brings_back: Whether it brings back what was good before: nobody but a person takes that back in turn.
+        made_at_us: When it was signed.
+        expires_at_us: Until when gateways take it; None is for ever.
     """
 
     version: int
@@ -51,6 +54,8 @@ class Standing:
     asked: dict[str, str] | None
     order: tuple[str, ...]
     brings_back: bool
+    made_at_us: int
+    expires_at_us: int | None
 
 
 class Registry:
@@ -58,15 +63,17 @@ class Registry:
 
     Attributes:
         staged: Whether a new one is a candidate first, for `aggregator.rollout` to bring out; else current at once.
+        valid_s: How long gateways may take what is made from now on; 0 is for ever.
     """
 
     def __init__(
-        self, engine: Engine, signer: Signer, clock_us: Callable[[], int], *, staged: bool = False
+        self, engine: Engine, signer: Signer, clock_us: Callable[[], int], *, staged: bool = False, valid_s: float = 0.0
     ) -> None:  # fmt: skip
         self._engine = engine
         self._signer = signer
         self._clock_us = clock_us
         self.staged = staged
+        self.valid_s = valid_s
 
     def start_with(self, first: Release) -> Release:
         """Put a release into an empty registry, as it is; return the current one."""
@@ -151,9 +158,10 @@ class Registry:
         newest = self._newest(connection)
         if learnt_on is not None and newest.version != learnt_on:
             raise ReleaseRejected("replaced", f"release {newest.version} has replaced {learnt_on} since")
+        now_us = self._clock_us()
         made = next_release(
-            newest, parameters, self._signer, version=self._next_version(connection, above_version),
-            level=level, created_at_us=self._clock_us(), data=data, metrics=metrics, merge=merge, knowledge=knowledge,
+            newest, parameters, self._signer, version=self._next_version(connection, above_version), level=level,
+            created_at_us=now_us, data=self._dated(data, now_us), metrics=metrics, merge=merge, knowledge=knowledge,
         )  # fmt: skip
         self._bring_in(connection, made)
         return made
@@ -199,10 +207,11 @@ class Registry:
             made.files[TRAIN_STEP] != newest.files[TRAIN_STEP] or OWN_NETWORK in newest.manifest.merge
         ):
             merge = {**merge, OWN_NETWORK: 1}
+        now_us = self._clock_us()
         ours = foreign_release(
             made, self._signer, version=self._next_version(connection, above_version), level=level,
-            created_at_us=self._clock_us(), data=data | ({FLEET_VERSION: heard} if heard else {}), merge=merge,
-            knowledge=_better_known(newest, made),
+            created_at_us=now_us, data=self._dated(data | ({FLEET_VERSION: heard} if heard else {}), now_us),
+            merge=merge, knowledge=_better_known(newest, made),
         )  # fmt: skip
         self._bring_in(connection, ours)
         text = f"{ours.manifest.family}, {ours.manifest.parameter_count} parameters, made as release {made.version}"
@@ -224,7 +233,8 @@ class Registry:
             Standing(
                 row.release_version, row.state, row.stage, row.stage_share or 0.0, row.stage_at_us or 0, row.paused,
                 row.asked, tuple((row.evidence or {}).get("order", ())),
-                row.manifest.get("merge", {}).get("rule") == ROLLED_BACK,
+                _brings_back(row.manifest.get("merge", {})), row.created_at_us,
+                row.manifest.get("data", {}).get(EXPIRES),
             )
             for row in rows
         ]  # fmt: skip
@@ -294,7 +304,7 @@ class Registry:
         with writing(self._engine) as connection:
             row = connection.execute(sa.select(t.state, t.stage, t.manifest).where(t.release_version == version)).one()
             merge = row.manifest.get("merge", {})
-            before_version = merge["to"] if merge.get("rule") == ROLLED_BACK else version
+            before_version = merge["to"] if merge.get("rule") == ROLLED_BACK else merge.get(RENEWS, version)
             good = connection.execute(
                 sa.select(t.bundle)
                 .where(t.release_version < before_version, t.state.in_(("current", "superseded")))
@@ -310,23 +320,63 @@ class Registry:
             if row.stage in {None, "shadow"} or good is None:
                 return None
             before = read_release_bundle(good, KeyRing([]))
-            made = next_release(
-                before, before.parameters(), self._signer, version=self._next_version(connection, above_version),
-                level=level or before.manifest.level, created_at_us=self._clock_us(), data=before.manifest.data,
-                metrics=before.manifest.metrics,
+            return self._again(
+                connection, before, f"release {before.version} again, because {version} was withdrawn: {text}",
+                level=level, above_version=above_version, actor=actor,
                 merge={
                     **{n: said for n, said in before.manifest.merge.items() if n in {FLEET_PARAMETERS, OWN_NETWORK}},
                     "rule": ROLLED_BACK, "to": before.version, "from": version, "reason": text[:200],
                 },
             )  # fmt: skip
-            passed = f"release {made.version} had to go above it; bring it in again"
-            newer = sa.select(t.release_version).where(t.release_version > version)
-            self._drop_candidates(connection, connection.execute(newer).scalars(), passed)
-            self._supersede(connection)
-            self._insert(connection, made, "current", None)
-            why = f"release {before.version} again, because {version} was withdrawn: {text}"
-            self._enter(connection, made.version, "everywhere", 0.0, why, {}, actor=actor)
-            return made
+
+    def renew(self, version: int, *, above_version: int = 0) -> Release | None:
+        """Have the release in use go out anew with time ahead of it; nothing else of it changes but its number.
+
+        What is on its way meanwhile could not go above it, and is dropped.
+
+        Args:
+            version: Of the release in use.
+            above_version: Highest version that any gateway says it runs.
+
+        Returns:
+            The new one; None where a round or a person has replaced `version` meanwhile.
+        """
+        t = release_table.c
+        with writing(self._engine) as connection:
+            query = sa.select(t.bundle).where(t.release_version == version, t.state == "current")
+            bundle = connection.execute(query).scalar()
+            if bundle is None:
+                return None
+            before = read_release_bundle(bundle, KeyRing([]))
+            merge = before.manifest.merge
+            return self._again(
+                connection, before, f"release {before.version} again, before its time is over",
+                above_version=above_version, merge={**merge, RENEWS: merge.get(RENEWS, before.version)},
+            )  # fmt: skip
+
+    def _again(
+        self, connection: Connection, before: Release, why: str, *, merge: Mapping[str, str | int | float],
+        above_version: int, level: Level | None = None, actor: str = "rollout",
+    ) -> Release:  # fmt: skip
+        """Make a release that was in use current once more, above every other, and on every gateway at once."""
+        now_us = self._clock_us()
+        made = next_release(
+            before, before.parameters(), self._signer, version=self._next_version(connection, above_version),
+            level=level or before.manifest.level, created_at_us=now_us, data=self._dated(before.manifest.data, now_us),
+            metrics=before.manifest.metrics, merge=merge,
+        )  # fmt: skip
+        passed = f"release {made.version} had to go above it; bring it in again"
+        newer = sa.select(release_table.c.release_version).where(release_table.c.state == "candidate")
+        self._drop_candidates(connection, connection.execute(newer).scalars(), passed)
+        self._supersede(connection)
+        self._insert(connection, made, "current", None)
+        self._enter(connection, made.version, "everywhere", 0.0, why, {}, actor=actor)
+        return made
+
+    def _dated(self, data: Mapping[str, int], now_us: int) -> dict[str, int]:
+        """Counts of a release that is made now, with the end of its time."""
+        counts = {name: count for name, count in data.items() if name != EXPIRES}
+        return counts | ({EXPIRES: now_us + round(self.valid_s * 1e6)} if self.valid_s else {})
 
     @staticmethod
     def _drop_candidates(connection: Connection, versions: Iterable[int], text: str) -> None:
@@ -422,6 +472,10 @@ class Registry:
     def _newest_row(connection: Connection) -> bytes | None:
         query = sa.select(release_table.c.bundle).where(release_table.c.state.in_(("candidate", "current")))
         return connection.execute(query.order_by(release_table.c.release_version.desc()).limit(1)).scalar()
+
+
+def _brings_back(merge: Mapping[str, object]) -> bool:
+    return merge.get("rule") == ROLLED_BACK or RENEWS in merge
 
 
 def _learnt_on(connection: Connection, version: int) -> set[int]:

@@ -20,6 +20,7 @@ from aggregator.desk_rollout import ask_roll_back
 from aggregator.errors import ReleaseUnknown
 from aggregator.registry import FLEET_PARAMETERS, IMPORTED, Registry
 from aggregator.release_import import check_runs, read_foreign
+from aggregator.rollout import DAY_S
 from aggregator.settings import AggregatorSettings
 from schemas.database import open_database
 from schemas.release import PARAMETERS, TRAIN_STEP, Release, read_release_bundle
@@ -97,7 +98,10 @@ def _import(settings: AggregatorSettings, path: Path, args: argparse.Namespace) 
     is_site = settings.role == "site"
     engine = open_current(settings.database)
     try:
-        registry = Registry(engine, signer, lambda: time.time_ns() // 1000, staged=is_site and settings.rollout.staged)
+        registry = Registry(
+            engine, signer, lambda: time.time_ns() // 1000, staged=is_site and settings.rollout.staged,
+            valid_s=settings.rollout.valid_days * DAY_S if is_site else 0.0,
+        )  # fmt: skip
         with writing(engine) as connection:
             ours = registry.publish_foreign(
                 connection, foreign, level="site" if is_site else "fleet", actor=_actor(),
@@ -142,7 +146,10 @@ def _roll_back(settings: AggregatorSettings, version: int | None, note: str) -> 
     engine = open_current(settings.database)
     try:
         with writing(engine) as connection:
-            said = ask_roll_back(connection, version, note, actor=_actor(), now_us=time.time_ns() // 1000)
+            said = ask_roll_back(
+                connection, version, note, actor=_actor(), now_us=time.time_ns() // 1000,
+                people=settings.rollout.roll_back_people,
+            )  # fmt: skip
     except RequestRefused as error:
         raise ReleaseUnknown(str(error)) from error
     finally:

@@ -30,7 +30,7 @@ RELOADABLE = {
     "learning.learning_rate": "from the next round",
     "learning.proximal": "from the next round",
     "learning.rule_settings": "from the next round",
-    "rollout": "at the next look; `staged` from the next release on",
+    "rollout": "at the next look; `staged` and `valid_days` from the next release on",
     "learning.max_staleness": "from the next round",
     "learning.buffer_sites": "from the next round",
     "learning.participants": "from the next round",

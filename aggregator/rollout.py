@@ -17,7 +17,7 @@ from sqlalchemy.engine import Connection, Engine
 
 from aggregator.database import may_pass, writing
 from aggregator.registry import Registry, Standing
-from aggregator.rollout_plan import Pace, Progress, Seen, Step, in_order, next_step, takers_of
+from aggregator.rollout_plan import Pace, Progress, Seen, Step, in_order, is_due_anew, next_step, takers_of
 from aggregator.settings import RolloutSettings
 from schemas.errors import RejectedInput, SignatureRejected
 from schemas.link import Link, Received
@@ -37,12 +37,13 @@ REPEAT_S = 30.0  # three statuses at their usual rate: by then a gateway that to
 PATIENCE_S = 5.0
 REPORT_S = 5.0  # how often is written down, where people look, what gateways have found and a release waits for
 LOOK_S = 1.0  # how often a release under way is looked at, and what people have asked of it
+DAY_S = 86_400.0
 LOOP_S = 900.0  # starts of an agent that lie closer together are a loop, and not people at work
 MOST_STARTS_KEPT = 16  # of one gateway's agent
 
-# Why a gateway refuses what another may take: a full disk, older software, a list of keys, a person's command.
+# Why a gateway refuses what another may take: a full disk, older software, a list of keys, a clock, a person's command.
 ITS_OWN_AFFAIR = frozenset(
-    {"disk", "other_features", "unknown_signer", "older_version", "rolled_back", "unknown_version"}
+    {"disk", "other_features", "unknown_signer", "older_version", "expired", "rolled_back", "unknown_version"}
 )
 _REFUSED = re.compile(r"^release (\d+) refused \((\w+)\)")
 
@@ -148,7 +149,7 @@ class Rollout:
         self._keys = keys
         self._clock_us = clock_us
         self._settings = settings
-        registry.staged = settings.staged
+        self._set_registry(settings)
         self._changed = threading.Condition()
         self._stale = True
         self._statuses: dict[str, GatewayStatus] = {}
@@ -188,9 +189,12 @@ class Rollout:
         self._link.stop()
 
     def use_settings(self, settings: RolloutSettings) -> None:
-        """Go at another pace from the next look on; `staged` counts from the next release on."""
+        """Go at another pace from the next look on; `staged` and `valid_days` count from the next release on."""
         self._settings = settings
-        self._registry.staged = settings.staged
+        self._set_registry(settings)
+
+    def _set_registry(self, settings: RolloutSettings) -> None:
+        self._registry.staged, self._registry.valid_s = settings.staged, settings.valid_days * DAY_S
 
     def wake(self) -> None:
         """Look again now: there is a new release, or something has changed."""
@@ -275,6 +279,9 @@ class Rollout:
             self._write_reports(statuses)
         standings = self._registry.standings()
         current = next((one for one in reversed(standings) if one.state == "current"), None)
+        if current is not None and self._renew(current, others_on_their_way=len(standings) > 1):
+            self.wake()
+            return
         candidate = self._under_way(standings, statuses)
         for one in (candidate, current):
             if one is not None and self._go_on(one, statuses):
@@ -282,6 +289,16 @@ class Rollout:
                 return
         if current is not None:
             self._serve(current, candidate, statuses)
+
+    def _renew(self, current: Standing, *, others_on_their_way: bool) -> bool:
+        """Send what is in use out anew where its time comes to an end; tell whether that was so."""
+        made, until, now_us = current.made_at_us, current.expires_at_us, self._clock_us()
+        if not is_due_anew(made, until, now_us, others_on_their_way=others_on_their_way):
+            return False
+        renewed = self._registry.renew(current.version, above_version=self.highest_version)
+        if renewed is not None:
+            event(log, logging.INFO, "release_renewed", version=renewed.version, of=current.version)
+        return True
 
     def _under_way(
         self, standings: list[Standing], statuses: Mapping[str, GatewayStatus]

@@ -25,6 +25,8 @@ STATED_RATE = 0.01  # of single healthy captures above their limit, as gateways 
 CHANCE = 1e-3  # a difference likelier than this is called chance
 DOUBLED = 2.0
 MOST_STARTS = 3  # of one gateway's agent within one stage and a quarter of an hour: it does not come up any more
+RENEWED_AT = 0.5  # share of its time that a release in use has left when it goes out anew
+RENEWED_AT_LAST = 0.25  # when it does so although others are on their way, which then have to be learnt again
 SHADOW_PATIENCE = 4  # times shadow_s: where machines of the canaries are in alarm or at rest, nothing is compared
 
 
@@ -123,6 +125,14 @@ class Step:
     share: float
     text: str
     evidence: dict[str, float] = field(default_factory=dict)
+
+
+def is_due_anew(made_at_us: int, expires_at_us: int | None, now_us: int, *, others_on_their_way: bool) -> bool:
+    """Whether the release in use must go out anew, so that no gateway is left with one that is past its time."""
+    if expires_at_us is None:
+        return False
+    left = (expires_at_us - now_us) / max(1, expires_at_us - made_at_us)
+    return left < (RENEWED_AT_LAST if others_on_their_way else RENEWED_AT)
 
 
 def in_order(kept: Sequence[str], gateways: Mapping[str, Seen]) -> tuple[str, ...]:

@@ -176,12 +176,18 @@ class Service:
         links: dict[str, Connected] = {}
         if self._recorder is not None:
             links["historian"] = self._recorder.link
-        if self._learning is not None:
+        if self._learning is not None and settings.learning.carrier == "mqtt":
             links["learning"] = self._learning.carrier
         dropped: Callable[[], Mapping[str, int]] = dict
         if self._learning is not None:
             dropped = self._learning.dropped
-        self.outside = Outside(settings, self._keys, self._recorder, links, self.parts, self._meters, dropped, now_us)
+        self.outside = Outside(
+            settings, self._keys, self._recorder, links, self.parts, self._meters, dropped, now_us,
+            dict if self._learning is None else self._learning.carrier.story,
+        )  # fmt: skip
+
+    def _roll_back_people(self) -> int:
+        return self._settings.rollout.roll_back_people
 
     def _add_site_parts(self, now_us: Callable[[], int]) -> None:
         settings = self._settings
@@ -204,7 +210,11 @@ class Service:
             now_us=now_us,
             now_s=time.monotonic,
             new_id=lambda: secrets.token_hex(16),
-            handlers={**desk_people.HANDLERS, **desk_work.HANDLERS, **desk_rollout.HANDLERS},
+            handlers={
+                **desk_people.HANDLERS,
+                **desk_work.HANDLERS,
+                **desk_rollout.handlers(self._roll_back_people),
+            },
         )
         self._historian, self._recorder = historian, recorder
         self.parts["historian"] = recorder
@@ -246,7 +256,8 @@ class Service:
         desk = RequestsDesk(
             self.engine, site=settings.name, signer=self._signer, keys=self._keys, settings=settings.desk,
             publish=lambda _topic, _sealed: False, now_us=now_us, now_s=time.monotonic,
-            new_id=lambda: secrets.token_hex(16), handlers={**desk_people.HANDLERS, **desk_rollout.HANDLERS},
+            new_id=lambda: secrets.token_hex(16),
+            handlers={**desk_people.HANDLERS, **desk_rollout.handlers(self._roll_back_people)},
         )  # fmt: skip
         self.parts["requests_desk"] = Desk(desk, poll_s=settings.desk.poll_s)
 

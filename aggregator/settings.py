@@ -15,10 +15,53 @@ from schemas.settings import BrokerSettings, ObserveSettings, Settings, is_loopb
 Role = Literal["site", "enterprise"]
 
 
+class SuperLinkCarrierSettings(Settings):
+    """A stock Flower SuperLink on this machine that carries the learning; it runs our relay as its ServerApp."""
+
+    host: str = Field(default="127.0.0.1", description="As in the SuperLink's certificate.")
+    port: int = Field(default=8000, ge=1, le=65535)
+    ca_file: Path | None = Field(default=None, description="The CA that has signed the SuperLink's certificate.")
+    insecure: bool = Field(default=False, description="No TLS and no check of nodes; on the loopback only.")
+    socket: Path | None = Field(
+        default=None, description="Where its relay finds us, a path of at most 103 bytes; folder/flower/relay.sock."
+    )
+    socket_group: str | None = Field(
+        default=None, description="Whose members may carry; left out, the SuperLink must run as the same user."
+    )
+    flwr: Path | None = Field(default=None, description="Flower's command; left out, the one beside this program.")
+    start_within_s: float = Field(default=60.0, ge=5.0, le=600.0, description="From a submission to its relay.")
+    attempts: int = Field(
+        default=10, ge=1, le=1000, description="Runs in a row that come to nothing; then no more until it restarts."
+    )
+
+    @model_validator(mode="after")
+    def _secure(self) -> Self:
+        if self.insecure and not is_loopback(self.host):
+            raise ValueError(
+                f"insecure = true with host {self.host!r} found, on the loopback only allowed; set ca_file, and start "
+                "the SuperLink with --ssl-certfile, --ssl-keyfile and --enable-supernode-auth"
+            )
+        if self.insecure == (self.ca_file is not None):
+            raise ValueError(
+                f"ca_file {self.ca_file} with insecure = {str(self.insecure).lower()} found; set ca_file to the CA of "
+                "the SuperLink's certificate, or insecure = true on a machine of your own to try it out"
+            )
+        return self
+
+    @property
+    def address(self) -> str:
+        """As Flower's own commands want it."""
+        return f"{self.host}:{self.port}"
+
+
 class LearningSettings(Settings):
     """When members are asked to learn, and what makes a round count."""
 
     enabled: bool = True
+    carrier: Literal["mqtt", "superlink"] = Field(
+        default="mqtt", description="The plant's own broker, or a Flower SuperLink that the site runs already."
+    )
+    superlink: SuperLinkCarrierSettings | None = Field(default=None, description="With carrier superlink.")
     round_interval_s: float = Field(default=900.0, ge=1.0, description="From the start of a round to that of the next.")
     deadline_s: float = Field(default=60.0, ge=1.0, le=3600.0, description="How long a round waits for its members.")
     quorum_share: float = Field(default=0.5, gt=0.0, le=1.0, description="Of the invited; fewer void the round.")
@@ -69,6 +112,16 @@ class LearningSettings(Settings):
     )
 
     @model_validator(mode="after")
+    def _is_carried(self) -> Self:
+        if (self.carrier == "superlink") != (self.superlink is not None):
+            there = "without" if self.superlink is None else "with"
+            raise ValueError(
+                f"carrier {self.carrier!r} {there} [learning.superlink] found; "
+                'a SuperLink needs that table with host, port and ca_file, and carrier = "superlink" beside it'
+            )
+        return self
+
+    @model_validator(mode="after")
     def _trusts_somebody(self) -> Self:
         if (self.rule == "fltrust") != (self.root_member is not None):
             raise ValueError(
@@ -89,6 +142,15 @@ class RolloutSettings(Settings):
     shares: tuple[float, ...] = Field(default=(0.25,), max_length=8, description="Of the gateways, in steps.")
     share_s: float = Field(default=3600.0, ge=0.0, description="At least so long at each step, and watched at the end.")
     answer_s: float = Field(default=120.0, ge=0.0, description="How long gateways may take to judge a candidate.")
+    valid_days: float = Field(
+        default=30.0,
+        ge=1.0,
+        le=3660.0,
+        description="So long gateways may take a release into use; the one in use goes out anew at half of it.",
+    )
+    roll_back_people: Literal[1, 2] = Field(
+        default=1, description="Who must ask for a release to be taken back; the second within an hour."
+    )
     most_auroc_loss: float = Field(default=0.01, ge=0.0, le=1.0, description="On synthetic faults.")
     most_loss_rise: float = Field(default=1.05, ge=1.0, le=10.0, description="Factor, on healthy captures held back.")
 
@@ -256,6 +318,11 @@ class AggregatorSettings(Settings):
         twice = sorted({name for name in names if names.count(name) > 1})
         if twice:
             raise ValueError(f"machines {twice} are listed twice")
+        if self.role == "enterprise" and self.learning.carrier != "mqtt":
+            raise ValueError(
+                f"carrier {self.learning.carrier!r} found for an enterprise, 'mqtt' allowed: sites reach it over its "
+                "broker; a site may have its gateways' learning carried by a SuperLink"
+            )
         if self.role == "enterprise" and self.uplink is not None:
             raise ValueError("an enterprise has no uplink; remove [uplink], or set role = 'site'")
         if self.uplink is not None and self.uplink.enterprise == self.name:

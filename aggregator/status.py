@@ -40,6 +40,9 @@ NOTHING_LIVE: Live = {
     "memory_bytes": 0,
     "log_lines_not_written": 0,
     "learning_dropped": {},
+    "superlink": {},
+    "superlink_state": {},
+    "superlink_runs": {},
 }
 
 
@@ -156,4 +159,8 @@ def in_words(status: dict[str, Any]) -> str:
     for title, counts in (("updates rejected", rejected), ("learning messages not used", dropped)):
         if counts:
             lines.append(f"{title}: {', '.join(f'{reason} {count}' for reason, count in counts.items())}")
+    live = status["live"]
+    if live["superlink"]:
+        runs = ", ".join(f"{what} {count}" for what, count in live["superlink_runs"].items())
+        lines.append(f"superlink  {live['superlink']['state']}: {live['superlink']['text']}; runs {runs}")
     return "\n".join(lines)

@@ -79,7 +79,21 @@ class FlowerPlant:
         """Start an app."""
         self.call(run_command(app, CONNECTION, config))
 
-    def start_node(self, member: str, *, registered: bool = True, environment: Mapping[str, str] | None = None) -> None:
+    def start_superlink(self) -> None:
+        """Start the SuperLink, for the first time or again, and wait until it listens."""
+        _wait_listening(self.start("superlink", superlink_command(self.superlink)), self)
+
+    def end(self, name: str) -> None:
+        """Kill a process with its whole group."""
+        process = self.processes.pop(name)
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+
+    def start_node(
+        self, member: str, *, registered: bool = True, environment: Mapping[str, str] | None = None,
+        node_config: Mapping[str, str] | None = None,
+    ) -> None:  # fmt: skip
         """Start a member's SuperNode with a key of its own, which the SuperLink is told first if `registered`."""
         key = ec.generate_private_key(ec.SECP384R1())
         private, public = self.folder / f"{member}.key", self.folder / f"{member}.pub"
@@ -89,7 +103,7 @@ class FlowerPlant:
             self.call(register_command(public, member, CONNECTION))
         node = SuperNodeSettings(
             superlink=self.superlink.address, tls=self.tls, private_key_file=private, port=free_port(),
-            node_config={"member": member},
+            node_config={"member": member, **(node_config or {})},
         )  # fmt: skip
         self.start(member, supernode_command(node), environment)
 
@@ -99,23 +113,22 @@ class FlowerPlant:
 
     def kill(self) -> None:
         """End all of it."""
-        for process in self.processes.values():
-            with suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
+        for name in list(self.processes):
+            self.end(name)
 
 
 @contextmanager
-def flower_plant(members: Sequence[str] = ()) -> Iterator[FlowerPlant]:
-    """A SuperLink that listens, with a SuperNode for each member."""
+def flower_plant(members: Sequence[str] = (), *, durable: bool = False) -> Iterator[FlowerPlant]:
+    """A SuperLink that listens, with a SuperNode for each member; `durable`: it knows them again after a restart."""
     folder = Path(tempfile.mkdtemp(prefix="undertone-flower-"))
     authority = Authority(folder, "flower", now=dt.datetime.now(dt.UTC))
     certificate, key = authority.server_files(["127.0.0.1", "localhost"], now=dt.datetime.now(dt.UTC))
     tls = FlowerTls(ca_file=authority.certificate_file, certificate_file=certificate, key_file=key)
-    plant = FlowerPlant(folder, tls, SuperLinkSettings(port=free_port(), tls=tls))
-    write_connection(folder / "home", CONNECTION, plant.superlink)
+    database = folder / "superlink.db" if durable else None
+    plant = FlowerPlant(folder, tls, SuperLinkSettings(port=free_port(), tls=tls, database=database))
+    write_connection(folder / "home", CONNECTION, plant.superlink.address, ca_file=tls.ca_file)
     try:
-        _wait_listening(plant.start("superlink", superlink_command(plant.superlink)), plant)
+        plant.start_superlink()
         for member in members:
             plant.start_node(member)
         yield plant

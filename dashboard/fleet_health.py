@@ -175,7 +175,7 @@ def _of_versions(
 ) -> list[Problem]:  # fmt: skip
     found = []
     if status.release_problem:
-        text = tr("it refuses a release: {problem}", problem=status.release_problem)
+        text = tr("trouble with a release: {problem}", problem=status.release_problem)
         found.append(Problem("bad", text, tr("it goes on with the one it has; the reason says what it lacks")))
     if software is not None and status.software != software:
         text = tr("software {version}, most run {usual}", version=status.software, usual=software)

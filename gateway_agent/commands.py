@@ -6,10 +6,9 @@ from gateway_agent.batch import BULK, URGENT, Batch
 from gateway_agent.errors import StoreError
 from gateway_agent.judge import Judge
 from gateway_agent.point_monitor import assess
-from gateway_agent.release_shelf import ReleaseShelf
 from gateway_agent.store import Store
 from schemas.capture import decode_capture
-from schemas.errors import CaptureRejected, ReleaseRejected
+from schemas.errors import CaptureRejected
 from schemas.logs import event
 from schemas.messages import Command, CommandResult, Record
 from schemas.requests import evidence_reason
@@ -20,9 +19,8 @@ log = logging.getLogger(__name__)
 class CommandDesk:
     """Carries commands out in the ingest worker's thread."""
 
-    def __init__(self, store: Store, shelf: ReleaseShelf) -> None:
+    def __init__(self, store: Store) -> None:
         self._store = store
-        self._shelf = shelf
 
     def carry_out(self, command: Command, judge: Judge, batch: Batch) -> None:
         """Do what is asked and put the answer into the batch; a repeated command is answered by nothing new."""
@@ -31,7 +29,7 @@ class CommandDesk:
         try:
             text = self._do(command, judge, batch)
             done = True
-        except (LookupError, ReleaseRejected, StoreError) as error:
+        except (LookupError, StoreError) as error:
             text, done = str(error.args[0] if error.args else error), False
         batch.commands_done.append(command.command_id)
         batch.records.append(
@@ -41,9 +39,7 @@ class CommandDesk:
 
     def _do(self, command: Command, judge: Judge, batch: Batch) -> str:
         if command.action == "roll_back":
-            release = self._shelf.roll_back()
-            judge.change_model(self._shelf.slot.loaded)
-            return f"running release {release.version} again"
+            raise LookupError("a gateway goes back to no older release; the site sends what was good as a newer one")
         if command.point is None or command.point not in judge.monitors:
             raise LookupError(f"point {command.point} is not known here; it has sent nothing yet")
         if command.action == "request_evidence":

@@ -1,4 +1,4 @@
-"""This file knows how a gateway takes part in learning: its Flower app, and the link that serves it to the site."""
+"""This file knows how a gateway takes part in learning: its Flower app, and what serves it to the site."""
 
 import hashlib
 import hmac
@@ -15,6 +15,7 @@ from gateway_agent.personal_parameters import PersonalShelf
 from gateway_agent.release_shelf import ReleaseShelf
 from gateway_agent.session_sums import Session, answer_variation
 from gateway_agent.settings import GatewaySettings
+from gateway_agent.supernode_door import SuperNodeDoor
 from gateway_agent.training import MIN_ROWS, Noise, Rows, Step, TrainingRefused, check_settings, held_back_loss, train
 from schemas.learning_task import EvaluationReply, LearningTask, TrainingReply
 from schemas.member_condition import RECORD as CONDITION
@@ -166,13 +167,20 @@ class LearningMember:
             personal=shelf.personal,
             noise_secret=hashlib.sha256(signer.sign(b"noise of training")).digest(),
         )  # fmt: skip
-        self._link = MemberLink(
-            settings.broker,
-            Membership(settings.site, "site", settings.gateway),
-            app,
-            signer=signer,
-            keys=keys,
-            clock_us=clock_us,
+        learning = settings.learning
+        self._link: MemberLink | SuperNodeDoor = (
+            MemberLink(
+                settings.broker,
+                Membership(settings.site, "site", settings.gateway),
+                app,
+                signer=signer,
+                keys=keys,
+                clock_us=clock_us,
+            )
+            if learning.supernode_socket is None
+            else SuperNodeDoor(
+                learning.supernode_socket, learning.supernode_group, settings.gateway, app, clock_us=clock_us
+            )
         )
 
     def report(self) -> MemberReport | None:

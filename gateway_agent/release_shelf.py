@@ -1,15 +1,21 @@
 """This file knows which releases a gateway keeps, in which order it trusts them, and what a restart falls back to.
 
+Versions only go up, and what is past its time is not taken: what a site has signed once cannot be played back later.
+A release in use that is past its time stays in use, nothing better is there; `overdue` says so.
+
 On the shelf stand the current release and the last good one before it; under both lies the release that came with
 the software. A release is saved, loaded into the slot and only then written down as current. While a start loads the
 current release the shelf says so on disk: a start that died there takes the last good one next time.
 """
 
+import datetime as dt
 import logging
 import os
 import shutil
 import threading
+import time
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
@@ -33,6 +39,10 @@ BUILTIN_FOLDER = Path(__file__).parent / "builtin_release"
 _RELEASERS = frozenset({"site", "enterprise", "releaser"})
 
 
+def _wall_clock_us() -> int:
+    return time.time_ns() // 1000
+
+
 class _Ledger(BaseModel):
     """shelf.json: names of folders beside it, and the highest version ever in use here."""
 
@@ -47,7 +57,7 @@ class _Ledger(BaseModel):
 class ReleaseShelf:
     """Keeps releases on disk and the one in use in its slot.
 
-    `open` once at start; then any one thread may call `receive` and `roll_back`, and any thread may score.
+    `open` once at start; then any one thread may call `receive`, and any thread may score.
 
     Attributes:
         slot: Where the release in use is loaded.
@@ -59,11 +69,13 @@ class ReleaseShelf:
     """
 
     def __init__(
-        self, folder: Path, keys: KeyRing, *, builtin: Path = BUILTIN_FOLDER, personal: PersonalShelf | None = None
-    ) -> None:
+        self, folder: Path, keys: KeyRing, *, builtin: Path = BUILTIN_FOLDER, personal: PersonalShelf | None = None,
+        wall_us: Callable[[], int] = _wall_clock_us,
+    ) -> None:  # fmt: skip
         self._folder = folder
         self._file = folder / "shelf.json"
         self._keys = keys
+        self._wall_us = wall_us
         self._builtin_folder = builtin
         self._builtin: Release | None = None
         self._ledger = _Ledger()
@@ -86,6 +98,18 @@ class ReleaseShelf:
     def highest_version(self) -> int:
         """The highest version ever in use here; only higher ones are taken."""
         return max(self._ledger.highest_version, self._builtin.version if self._builtin else 0)
+
+    @property
+    def overdue(self) -> str:
+        """That the release in use is past its time, and what may hold newer ones back; empty when it is not."""
+        release, now_us = self.current, self._wall_us()
+        if not release.is_over(now_us):
+            return ""
+        return (
+            f"release {release.version} is past its time, which ended {_moment(release.expires_at_us)}"
+            f"{_by_clock(now_us)}: no newer one has come; see whether broker and site run, and who else could hold "
+            "messages back"
+        )
 
     def open(self) -> Release:
         """Load the current release, or the last good one, or the one that came with the software.
@@ -198,28 +222,6 @@ class ReleaseShelf:
             event(log, logging.INFO, "release_in_use", version=release.version, digest=release.digest)
             return release
 
-    def roll_back(self) -> Release:
-        """Go back to the last good release, or the built-in one; the version left behind is not taken again.
-
-        Only on a signed command of the site. Returns the release now in use; from the built-in one there is no way
-        back, and nothing changes.
-        """
-        with self._lock:
-            left, name = self.current, self._ledger.last_good
-            assert self._builtin is not None, "ReleaseShelf.open comes first"
-            if left.digest == self._builtin.digest:
-                return left
-            if name is None or not self._try_saved(name):
-                self.slot.load(self._builtin)
-                self._write(current=None, last_good=None, loading=None)
-            else:
-                self._write(current=name, last_good=None, loading=None)
-            self.problem = (
-                f"release {left.version} refused (rolled_back): a command went back to {self.current.version}"
-            )
-            event(log, logging.WARNING, "release_rolled_back", left=left.version, version=self.current.version)
-            return self.current
-
     def _refuse_untrusted(self, release: Release) -> None:
         key = self._keys.find(release.signer)
         if key is None or key.role not in _RELEASERS:
@@ -229,6 +231,13 @@ class ReleaseShelf:
             raise ReleaseRejected(
                 "older_version",
                 f"release {release.version} is not newer than {self.highest_version}, which has been in use here",
+            )
+        now_us = self._wall_us()
+        if release.is_over(now_us):
+            raise ReleaseRejected(
+                "expired",
+                f"the time of release {release.version} ended {_moment(release.expires_at_us)}{_by_clock(now_us)}; "
+                "the site signs what it has anew while it runs",
             )
 
     def _take(self, release: Release) -> None:
@@ -304,6 +313,18 @@ class ReleaseShelf:
                 shutil.rmtree(place, ignore_errors=True)
             elif place.suffix == ".own" and place.stem not in kept:
                 place.unlink(missing_ok=True)
+
+
+def _moment(at_us: int | None) -> str:
+    """A moment in words, also one that no calendar has."""
+    try:
+        return f"{dt.datetime.fromtimestamp((at_us or 0) / 1e6, dt.UTC):%Y-%m-%d %H:%M} UTC"
+    except (OverflowError, ValueError, OSError):
+        return f"{at_us} us after 1970"
+
+
+def _by_clock(now_us: int) -> str:
+    return f" (this gateway's clock says {_moment(now_us)}; correct it if that is wrong)"
 
 
 def _folder_name(release: Release) -> str:

@@ -68,6 +68,7 @@ class ReleaseTaker:
         self._next: LoadedModel | None = None
         self._beside: LoadedModel | None = None
         self._beside_until_s = math.inf
+        self._is_overdue = False
         self.gate: GateReport | None = None
         self.fits: Mapping[str, MachineFit] = {}
 
@@ -136,14 +137,22 @@ class ReleaseTaker:
         self._do(self._put_beside)
 
     def look(self) -> None:
-        """What nobody has asked for: end a trial that lasts too long, and compare one more machine."""
+        """What nobody has asked for: end a trial that lasts too long, see the time, and compare one more machine."""
         now_s = time.monotonic()
+        self._say_overdue()
         if now_s >= self._beside_until_s:
             self._beside, self._beside_until_s = None, math.inf
             self._do(self._put_beside)
         if now_s - self._compared_at_s >= self._compare_every_s:
             self._compared_at_s = now_s
             self.compare_one()
+
+    def _say_overdue(self) -> None:
+        overdue, was = self._shelf.overdue, self._is_overdue
+        self._is_overdue = bool(overdue)
+        if overdue and not was:
+            event(log, logging.ERROR, "release_overdue", version=self._shelf.current.version, text=overdue)
+            self._tell()
 
     def compare_one(self) -> None:
         """Compare the fleet's model with one of its own on the machine where that is longest ago."""

@@ -89,8 +89,9 @@ class GatewayAgent:
         self.store = MeteredStore(settings.store, self.meters, wall_us=self.clocks.wall_us)
         self.aside = ArraysAside(settings.store.folder)
         self.shelf = ReleaseShelf(
-            settings.store.folder / "releases", self.keys, personal=PersonalShelf(settings.store.folder)
-        )
+            settings.store.folder / "releases", self.keys, personal=PersonalShelf(settings.store.folder),
+            wall_us=self.clocks.wall_us,
+        )  # fmt: skip
         self.shelf.open()
         self.plates = SitePlates.open(self.store, settings.gateway)
         self.judge = MeteredJudge(
@@ -111,7 +112,7 @@ class GatewayAgent:
             foreign,
         )  # fmt: skip
         self.worker = IngestWorker(settings.ingest, self.judge, intake, self.store, self.healthy, self.clocks)
-        self.desk = CommandDesk(self.store, self.shelf)
+        self.desk = CommandDesk(self.store)
         self.taker = ReleaseTaker(
             self.shelf, self.store, self.judge, site=settings.site, do=self.worker.do, tell=self._tell_soon,
             wall_us=self.clocks.wall_us, compare_every_s=settings.learning.compare_every_s,
@@ -293,7 +294,7 @@ class GatewayAgent:
 
     def _control_connected(self) -> None:
         self.meters.connections["control"] += 1
-        self.uplink.forget_what_was_sent()
+        self.uplink.forget_what_was_sent(broker_remembers=self.control_link.session_present)
         self._tell_now.set()
 
     def _tell_soon(self) -> None:

@@ -90,11 +90,30 @@ class LearningSettings(Settings):
     """Whether and how this gateway takes part in learning."""
 
     take_part: bool = True
+    carrier: Literal["mqtt", "superlink"] = Field(
+        default="mqtt",
+        description="As at the site; with superlink a SuperNode of this machine asks, at supernode_socket.",
+    )
+    supernode_socket: Path | None = Field(
+        default=None, description="Where the SuperNode finds this agent: a path of at most 103 bytes."
+    )
+    supernode_group: str | None = Field(
+        default=None, description="Whose members may ask; left out, the SuperNode must run as the agent's own user."
+    )
     window_rows: int = Field(default=4096, ge=64, le=100_000, description="Healthy feature rows kept for training.")
     compare_every_s: float = Field(
         default=600.0, ge=1.0, le=86400.0,
         description="How often one machine is asked whether a model of its own would serve it better.",
     )  # fmt: skip
+
+    @model_validator(mode="after")
+    def _can_be_asked(self) -> Self:
+        if (self.carrier == "superlink") != (self.supernode_socket is not None):
+            raise ValueError(
+                f"learning.carrier {self.carrier!r} with supernode_socket {self.supernode_socket} found; a SuperNode "
+                "needs a socket, such as /run/undertone/learning.sock, and no other carrier does"
+            )
+        return self
 
 
 class GatewaySettings(Settings):

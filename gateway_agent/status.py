@@ -103,7 +103,8 @@ def compose_status(
     release = shelf.current
     return GatewayStatus(
         gateway=settings.gateway, online=True, boot=store.boot, at_us=now_us, software=software,
-        release_version=release.version, release_digest=release.digest, release_problem=shelf.problem,
+        release_version=release.version, release_digest=release.digest,
+        release_problem="; ".join(filter(None, (shelf.problem, shelf.overdue))),
         captures_stored=store.captures_stored(), captures_duplicate=counts.get(DUPLICATES, 0),
         captures_gap=max(0, counts.get(GAPS, 0)),
         dead_letters=_after(DEAD_PREFIX, counts),

@@ -176,20 +176,7 @@ class MemberLink:
 
     def report(self) -> MemberReport | None:
         """What this member's people should know; None while the server has asked for nothing. Any thread may ask."""
-        counts, verdict = self.counters.copy(), self.last_verdict
-        refused = Counter(
-            {name.removeprefix(UPDATE_REFUSED): n for name, n in counts.items() if name.startswith(UPDATE_REFUSED)}
-        )
-        tasks = Counter({name: n for name, n in counts.items() if not name.startswith(UPDATE_REFUSED)})
-        if not counts:
-            return None
-        last = verdict and UpdateRefused(
-            round_number=verdict.round_number, reason=verdict.reason, text=verdict.text, at_us=self.verdict_at_us
-        )
-        return MemberReport(
-            tasks=dict(tasks.most_common(MOST_REPORTED)), refused=dict(refused.most_common(MOST_REPORTED)),
-            last_refused=last,
-        )  # fmt: skip
+        return report_of(self.counters.copy(), self.last_verdict, self.verdict_at_us)
 
     def wait_connected(self, timeout_s: float) -> bool:
         """Wait until the broker has accepted us; tell whether it came to that."""
@@ -319,3 +306,20 @@ class MemberLink:
 
 def _is_verdict(task: Message) -> bool:
     return task.metadata.message_type == VERDICT
+
+
+def report_of(counts: Counter[str], verdict: Verdict | None, verdict_at_us: int) -> MemberReport | None:
+    """What a member has counted and last heard, for its people; None where it was asked for nothing."""
+    refused = Counter(
+        {name.removeprefix(UPDATE_REFUSED): n for name, n in counts.items() if name.startswith(UPDATE_REFUSED)}
+    )
+    tasks = Counter({name: n for name, n in counts.items() if not name.startswith(UPDATE_REFUSED)})
+    if not counts:
+        return None
+    last = verdict and UpdateRefused(
+        round_number=verdict.round_number, reason=verdict.reason, text=verdict.text, at_us=verdict_at_us
+    )
+    return MemberReport(
+        tasks=dict(tasks.most_common(MOST_REPORTED)), refused=dict(refused.most_common(MOST_REPORTED)),
+        last_refused=last,
+    )  # fmt: skip

@@ -43,6 +43,12 @@ MAX_FILE_BYTES = 5 << 20
 MAX_FILES = 32
 MAX_MANIFEST_BYTES = 1 << 18  # of 32 files and some figures; a list of mistakes in it takes a hundred times as much
 GOLDEN_TOLERANCE = 1e-4  # relative, float32 sums in another order on another processor
+EXPIRES = "expires_at_us"
+"""In a manifest's `data`: until when a gateway takes the release into use, microseconds since 1970 UTC.
+
+Absent, as in releases of fit, of the product and of sites up to 0.1, means for ever. It stands there and in no field of
+its own because gateways up to 0.1 refuse a manifest with a field that they do not know; they read past this.
+"""
 
 
 class FileEntry(BaseModel):
@@ -58,10 +64,10 @@ class Manifest(BaseModel):
     """What a release says of itself; signed as the bytes of manifest.json.
 
     Attributes:
-        release_version: Grows by one a release; a gateway never goes back unless told by a signed command.
+        release_version: Grows by one a release; a gateway never goes back.
         base_version: The release whose parameters were learnt on.
         features: The layout of the model's input, as `vibration.features` names it.
-        data: Counts of what it was learnt from: clients, windows, machines.
+        data: Counts of what it was learnt from: clients, windows, machines; and `EXPIRES`.
         metrics: Losses and the like, on data held back.
         merge: Rule, accepted and rejected updates of the round.
         levels: Parts of the parameters that are not merged across the fleet (`schemas.parameter_levels`). Left out of
@@ -110,6 +116,15 @@ class Release:
     def version(self) -> int:
         """Number of the release."""
         return self.manifest.release_version
+
+    @property
+    def expires_at_us(self) -> int | None:
+        """Until when a gateway takes it into use, microseconds since 1970 UTC; None is for ever."""
+        return self.manifest.data.get(EXPIRES)
+
+    def is_over(self, now_us: int) -> bool:
+        """Whether it is past its time by a clock, which is not asked where it is behind the making of the release."""
+        return self.expires_at_us is not None and max(now_us, self.manifest.created_at_us) > self.expires_at_us
 
     def parameters(self) -> NDArray[np.float32]:
         """Theta, shape (parameter_count,), finite."""

@@ -33,6 +33,10 @@ Action = Literal[CaseAction, WorkAction, PeopleAction, RolloutAction]
 ROLES: tuple[Role, ...] = get_args(Role)
 """From the one that may least to the one that may most; each may all that those before it may."""
 
+SECOND_WITHIN_S = 3600.0  # both have the same trouble before them; what was asked yesterday was about another
+FIRST_OF_TWO = "roll-back wanted by the first of two people: "
+"""How the line begins that the first of two leaves in a release's history, where a plant wants two for a roll-back."""
+
 MAX_VALUES_BYTES = 1 << 20  # of a request, as JSON: a table of assets of a large plant fits
 
 _Said = TypeVar("_Said")

@@ -60,8 +60,10 @@ class FlowerGridCarrier(Carrier):
         counters: Replies that came after their deadline, as `late`.
     """
 
-    def __init__(self, grid: Grid, names: Callable[[Grid], Names] = registered_names) -> None:
-        super().__init__(within_flower=True)
+    def __init__(
+        self, grid: Grid, names: Callable[[Grid], Names] = registered_names, *, within_flower: bool = True
+    ) -> None:
+        super().__init__(within_flower=within_flower)
         self._grid = grid
         self._ask_names = names
         self._present: Names = {}

@@ -58,9 +58,11 @@ class Server:
 
 @dataclass(frozen=True, slots=True)
 class _Task:
+    """A task that waits for its answer; written when it is sent, so that all members' share one set of parameters."""
+
     member: str
     node_id: int
-    content: bytes
+    message: Message
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,7 +192,7 @@ class MqttCarrier(Carrier):
             if member is None:
                 self._inbox[message_id] = nobody_there(message)
                 return message_id
-            self._pending[message_id] = _Task(member, node_id, dump_message(message))
+            self._pending[message_id] = _Task(member, node_id, message)
             self._done.pop(message_id, None)
         self._send(message_id)
         return message_id
@@ -205,7 +207,7 @@ class MqttCarrier(Carrier):
             return
         topic = TASK.path(site=self._server.name, member=task.member)
         sent_bytes = send_in_fragments(
-            self._link, self._signer, topic, task.content,
+            self._link, self._signer, topic, dump_message(task.message),
             stream=self._stream, item=item, give_up=self._stopping, patience_s=WAKE_S,
         )  # fmt: skip
         with self._changed:
@@ -271,8 +273,8 @@ class MqttCarrier(Carrier):
             return
         with self._changed:
             known = self._members.get(node_id)
-            self._members[node_id] = _Presence(member, presence.session, self._connection)
-            if known is None or known.session != presence.session:
+            here = self._members[node_id] = _Presence(member, presence.session, self._connection)
+            if known != here:  # one started anew; or one that a broker without memory had no session for until now
                 self._unsent.update(m for m, task in self._pending.items() if task.member == member)
             self._changed.notify_all()
 
@@ -316,8 +318,7 @@ class MqttCarrier(Carrier):
         with self._changed:
             asked = [m for m, task in self._pending.items() if task.member == member]
             for message_id in asked:
-                task = load_message(self._pending[message_id].content)
-                self._inbox[message_id] = error_reply(task, code, text)
+                self._inbox[message_id] = error_reply(self._pending[message_id].message, code, text)
                 self._finish(message_id, "unusable")
             self._changed.notify_all()
         return bool(asked)

@@ -4,7 +4,7 @@ import hashlib
 import logging
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from flwr.app import ArrayRecord, Error, Message, RecordDict
 from flwr.serverapp import Grid
@@ -37,9 +37,12 @@ class Carrier(Grid):
         on_reply: Told each reply as it comes, in the thread that waits in `send_and_receive`; what is kept there
             survives a restart in the middle of a round.
         on_late: Told a reply after its round's deadline, with the member's name; on whatever thread it came.
+        returns_within_s: How long members may take to be there again after the server was restarted.
         bytes_down: Bytes of messages handed to members so far.
         bytes_up: Bytes of replies received so far.
     """
+
+    returns_within_s = 10.0  # retained presence is there within a second; gateways reconnect within ten
 
     def __init__(self, *, within_flower: bool = False) -> None:
         if not within_flower:  # Flower's own engine has given this process an identity, and counts on it
@@ -57,6 +60,15 @@ class Carrier(Grid):
     def reason_of(self, error: Error) -> str:
         """Say in one stable word what an error in the place of a reply means."""
         return REASONS.get(error.code, "refused")
+
+    @property
+    def connected(self) -> bool:
+        """Whether members can be reached at all right now."""
+        return True
+
+    def story(self) -> dict[str, Any]:
+        """What a round's record should say of how it was carried; nothing where there is nothing to say."""
+        return {}
 
     @abstractmethod
     def get_node_ids(self) -> Sequence[int]:

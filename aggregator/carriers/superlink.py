@@ -1,8 +1,8 @@
 """This file knows how stock Flower processes carry the learning: SuperLink, SuperNodes, and the app they run.
 
 For a site that already runs Flower. The app is a folder with two lines of code: where the `ServerApp` and the
-`ClientApp` are, both of them ours as they are over any carrier. A SuperNode runs what its SuperLink sends it: say
-which publishers it may trust with `trusted_entities_file`, and install nothing at run time.
+`ClientApp` are. A SuperNode runs what its SuperLink sends it: as a user of its own, who can read nothing of ours, and
+without installing anything at run time.
 """
 
 import json
@@ -72,7 +72,9 @@ class SuperNodeSettings(Settings):
     private_key_file: Path | None = Field(default=None, description="ECDSA; its public half is registered, see docs.")
     port: int = Field(default=9094, ge=1, le=65535, description="Where its own app processes reach it.")
     node_config: dict[str, str] = Field(default={}, description="What its ClientApp finds in its context.")
-    trusted_entities_file: Path | None = Field(default=None, description="Whose signed apps it runs; all when absent.")
+    trusted_entities_file: Path | None = Field(
+        default=None, description="Whose apps, signed by Flower's hub, it runs; ours is not, and runs only when absent."
+    )
 
     @model_validator(mode="after")
     def _known(self) -> Self:
@@ -123,12 +125,19 @@ def run_command(app: Path, connection: str, config: Mapping[str, str]) -> list[s
     return ["flwr", "run", str(app), connection, "--run-config", _pairs(config)]
 
 
-def write_connection(flower_home: Path, name: str, settings: SuperLinkSettings) -> None:
-    """Write how Flower's own commands reach a SuperLink; `flower_home` becomes FLWR_HOME."""
+def write_connection(flower_home: Path, name: str, address: str, *, ca_file: Path | None) -> None:
+    """Write how Flower's own commands reach a SuperLink, without TLS when there is no CA.
+
+    Args:
+        flower_home: Becomes FLWR_HOME.
+        name: What the commands call it.
+        address: host:port.
+        ca_file: The CA whose certificates are believed.
+    """
     flower_home.mkdir(parents=True, exist_ok=True)
-    how = "insecure = true" if settings.tls.insecure else f"root-certificates = {json.dumps(str(settings.tls.ca_file))}"
+    how = "insecure = true" if ca_file is None else f"root-certificates = {json.dumps(str(ca_file.absolute()))}"
     (flower_home / "config.toml").write_text(
-        f'[superlink]\ndefault = "{name}"\n\n[superlink.{name}]\naddress = "{settings.address}"\n{how}\n'
+        f'[superlink]\ndefault = "{name}"\n\n[superlink.{name}]\naddress = "{address}"\n{how}\n'
     )
 
 

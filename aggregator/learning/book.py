@@ -7,7 +7,7 @@ round opened is its own until then, see `aggregator.learning.waiting`.
 
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, fields
 from typing import Any, Literal
 
 import numpy as np
@@ -17,12 +17,24 @@ from sqlalchemy.engine import Connection, Engine
 from aggregator.database import writing
 from aggregator.learning.waiting import LateUpdate, WaitingUpdates
 from aggregator.merge.pipeline import MergeOutcome
-from aggregator.merge.validate import Rejection, Update, norm
+from aggregator.merge.validate import ReadLater, Rejection, Update, norm
 from schemas.site_tables import learning_round, round_update
 
 RoundLevel = Literal["site", "enterprise"]
 ASKED_AS = "asked_as"
+DELTA = sa.select(round_update.c.delta).where(
+    round_update.c.round_id == sa.bindparam("round_id"), round_update.c.member == sa.bindparam("member")
+)
 RECENT_ROUNDS, RECENT_NORMS = 20, 256  # a quarter of a day; honest norms halve in so many, see robust_rules.md
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """What a member says of its losses, on rows it held back."""
+
+    loss_before: float
+    loss_after: float
+    held_back_rows: int
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -30,9 +42,7 @@ class Answer:
     """A member's update that passed alone, and what it says of its losses."""
 
     update: Update
-    loss_before: float
-    loss_after: float
-    held_back_rows: int
+    said: Said
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,7 +137,7 @@ class RoundBook:
         self._note(
             round_id, update.member, reason="", weight=update.weight, norm=norm(delta), bytes=size_bytes,
             digest=hashlib.sha256(delta.tobytes()).hexdigest(), delta=delta.tobytes(),
-            metrics={"base_version": update.base_version, "staleness": update.staleness, **_said(answer)},
+            metrics={"base_version": update.base_version, "staleness": update.staleness, **asdict(answer.said)},
         )  # fmt: skip
 
     def note_rejection(self, round_id: int, rejection: Rejection, size_bytes: int = 0) -> bool:
@@ -141,6 +151,12 @@ class RoundBook:
         """Write down what members were asked, in a word: the norms of two rounds compare where it is the same."""
         with writing(self._engine) as connection:
             self._set(connection, round_id, add_metrics={ASKED_AS: asked_as})
+
+    def note_carried(self, round_id: int, before: Mapping[str, Any], after: Mapping[str, Any]) -> None:
+        """Write down by what a round was carried that can fail beside us, and how often it did in the meantime."""
+        runs = {name: after["runs"][name] - count for name, count in before["runs"].items()}
+        with writing(self._engine) as connection:
+            self._set(connection, round_id, add_metrics={"superlink": {"state": after["state"], "runs": runs}})
 
     def recent_norms(self, before_round: int, asked_as: str) -> list[float]:
         """Norms that the last rounds have merged where the same was asked, newest first.
@@ -210,7 +226,7 @@ class RoundBook:
             )
             if answer is None:
                 return False
-            late = LateUpdate(str(round_id), answer.update, _said(answer))
+            late = LateUpdate(str(round_id), answer.update, asdict(answer.said))
             return self.waiting.add(connection, late, make_room=True) == "stored"
 
     def _asked(self, connection: Connection, round_id: int, member: str) -> int | None:
@@ -225,23 +241,35 @@ class RoundBook:
         known = connection.execute(sa.select(round_update.c.reason).where(mine)).scalar_one_or_none()
         return row.base_version if known in {None, "no_reply", "late"} else None
 
-    def answers(self, round_id: int) -> list[Answer]:
-        """Updates stored so far, by name of the member."""
-        query = sa.select(round_update).where(round_update.c.round_id == round_id, round_update.c.delta.is_not(None))
+    def said(self, round_id: int) -> dict[str, Said]:
+        """What the members whose updates are stored have said, by their names."""
+        columns = round_update.c.member, round_update.c.metrics
         with self._engine.connect() as connection:
-            rows = connection.execute(query.order_by(round_update.c.member)).mappings().all()
-        return [
-            Answer(
-                Update(
-                    row["member"], int(row["metrics"]["base_version"]), np.frombuffer(row["delta"], "<f4"),
-                    row["weight"], int(row["metrics"]["staleness"]),
-                ),
-                row["metrics"]["loss_before"],
-                row["metrics"]["loss_after"],
-                row["metrics"]["held_back_rows"],
-            )
-            for row in rows
-        ]  # fmt: skip
+            rows = connection.execute(sa.select(*columns).where(self._stored_in(round_id))).all()
+        return {row.member: Said(**{one.name: row.metrics[one.name] for one in fields(Said)}) for row in rows}
+
+    def updates(self, round_id: int) -> Sequence[Update]:
+        """Updates stored so far, by name of the member; each delta is read from the database when it is asked for."""
+        columns = round_update.c.member, round_update.c.weight, round_update.c.metrics
+        query = sa.select(*columns).where(self._stored_in(round_id)).order_by(round_update.c.member)
+        with self._engine.connect() as connection:
+            rows = connection.execute(query).all()
+
+        def read(place: int) -> Update:
+            member, weight, metrics = rows[place]
+            delta = np.frombuffer(self._delta(round_id, member), "<f4")
+            return Update(member, int(metrics["base_version"]), delta, weight, int(metrics["staleness"]))
+
+        return ReadLater(len(rows), read)
+
+    def _delta(self, round_id: int, member: str) -> bytes:
+        with self._engine.connect() as connection:
+            found: bytes = connection.execute(DELTA, {"round_id": round_id, "member": member}).scalar_one()
+        return found
+
+    @staticmethod
+    def _stored_in(round_id: int) -> sa.ColumnElement[bool]:
+        return (round_update.c.round_id == round_id) & round_update.c.delta.is_not(None)
 
     def answered(self, round_id: int) -> set[str]:
         """Members whose answer, good or bad, is stored."""
@@ -363,11 +391,3 @@ class RoundBook:
         mine = learning_round.c.round_id == round_id
         metrics = connection.execute(sa.select(learning_round.c.metrics).where(mine)).scalar_one()
         connection.execute(sa.update(learning_round).where(mine).values(metrics={**metrics, **add_metrics}, **values))
-
-
-def _said(answer: Answer) -> dict[str, float]:
-    return {
-        "loss_before": answer.loss_before,
-        "loss_after": answer.loss_after,
-        "held_back_rows": answer.held_back_rows,
-    }

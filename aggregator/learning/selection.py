@@ -20,7 +20,7 @@ References:
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -123,13 +123,13 @@ def fitness(condition: MemberCondition) -> float:
 
 
 def contributions(
-    deltas: Mapping[str, NDArray[np.floating[Any]]], merged: NDArray[np.floating[Any]]
+    deltas: Iterable[tuple[str, NDArray[np.floating[Any]]]], merged: NDArray[np.floating[Any]]
 ) -> dict[str, float]:
     """Cosine of each member's update (P,) with the merged one (P,); 0 where either has no length."""
     ahead = merged.astype(np.float64)
     length = float(np.linalg.norm(ahead))
     cosines = {}
-    for member, delta in deltas.items():
+    for member, delta in deltas:
         way = delta.astype(np.float64)
         lengths = length * float(np.linalg.norm(way))
         cosines[member] = float(way @ ahead) / lengths if lengths > 0 else 0.0

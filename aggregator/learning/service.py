@@ -9,7 +9,7 @@ import logging
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 
@@ -17,9 +17,10 @@ from flwr.app import Message
 from sqlalchemy.engine import Engine
 
 from aggregator.carriers.mqtt import MqttCarrier, Server
+from aggregator.carriers.superlink_carrier import SuperLinkCarrier
 from aggregator.carriers.verdicts import tell_rejected
 from aggregator.database import writing
-from aggregator.learning.book import Answer, OpenRound, RoundBook
+from aggregator.learning.book import Answer, OpenRound, RoundBook, Said
 from aggregator.learning.fates import Fates
 from aggregator.learning.fleet import FleetPush
 from aggregator.learning.intake import Intake, Rules
@@ -29,6 +30,7 @@ from aggregator.learning.participants import Participants
 from aggregator.learning.refusals import Refusals
 from aggregator.learning.standings import Standings
 from aggregator.learning.strategy import MergeStrategy, Parameters, Plan, RoundResult, digest_of, run_rounds
+from aggregator.learning.turns import FairLock
 from aggregator.learning.variation import MAX_SESSIONS_A_MEMBER, ask_variation, learn_variation
 from aggregator.merge.levels import levels_of, part_for_enterprise, part_for_site, with_own_parts
 from aggregator.merge.pipeline import MergeOutcome
@@ -52,7 +54,6 @@ from schemas.variation import Variation, merge
 log = logging.getLogger(__name__)
 
 TICK_S = 0.5
-RESUME_PATIENCE_S = 10.0  # retained presence is there within a second; gateways reconnect within ten
 BUSY_SITE_S = 3.0  # a site in the middle of a round is not waited for where nobody else is
 SITE_GATEWAYS = 1000  # most gateways a site may speak for
 GATEWAY_LIMITS = Limits(max_weight=4096.0)
@@ -72,8 +73,11 @@ class _Recorder:
         self._opened = opened
         self._round_id = opened.round_id
 
-    def answers(self) -> list[Answer]:
-        return self._book.answers(self._round_id)
+    def said(self) -> dict[str, Said]:
+        return self._book.said(self._round_id)
+
+    def updates(self) -> Sequence[Update]:
+        return self._book.updates(self._round_id)
 
     def answered(self) -> set[str]:
         return set(self._opened.invited) if self._opened.from_buffer else self._book.answered(self._round_id)
@@ -128,7 +132,7 @@ class Learning:
         self._rule = rule
         self._is_site = settings.role == "site"
         self._keys = keys
-        self._round_lock = threading.Lock()
+        self._round_lock = FairLock()
         self._stopping = threading.Event()
         self._wake = threading.Event()
         self._book = RoundBook(engine, settings.role, clock_us)
@@ -137,12 +141,7 @@ class Learning:
         self._offers: Offers | None = None
         self._fates = Fates(engine)
         self.registry = Registry(engine, signer, clock_us)
-        self.carrier = MqttCarrier(
-            settings.broker,
-            Server(settings.name, settings.role, "gateway" if self._is_site else "site"),
-            signer=signer,
-            keys=keys,
-        )
+        self.carrier = _carrier_of(settings, signer, keys)
         self._intake = Intake(
             engine, self._book, self.carrier, self.registry.current, self._rules,
             on_stored=self._wake.set, on_adopted=self._note_adopted, on_fate=self._note_fate, clock_us=clock_us,
@@ -150,7 +149,8 @@ class Learning:
         self.carrier.on_late = self._intake.put
         keep_rows = settings.historian.dead_letter_rows
         self._refusals = Refusals(engine, self.carrier, keep_rows=keep_rows, clock_us=clock_us)
-        self.carrier.on_refused = self._refusals.put
+        if isinstance(self.carrier, MqttCarrier):
+            self.carrier.on_refused = self._refusals.put
         offered = not self._is_site and settings.learning.upward == "asynchronous"
         self._members = Participants(self._book, self._standings, self.carrier, takes_offers=offered)
         self.rollout: Rollout | None = None
@@ -213,7 +213,8 @@ class Learning:
     def fault(self) -> Exception | None:
         """What ended a thread of ours, if anything did: the service should stop then, and be started again."""
         parts = (self.rollout, self._fleet, self._uplink, self._intake, self._refusals)
-        return self._fault or next((part.fault for part in parts if part is not None and part.fault is not None), None)
+        own = self._fault or (self.carrier.fault if isinstance(self.carrier, SuperLinkCarrier) else None)
+        return own or next((part.fault for part in parts if part is not None and part.fault is not None), None)
 
     @property
     def alive(self) -> bool:
@@ -383,12 +384,15 @@ class Learning:
                     done += result is not None
                     if result is None or result.void:
                         next_at_s = time.monotonic() + settings.deadline_s
-            elif may and time.monotonic() >= next_at_s and len(self._members.present()) >= settings.min_members:
+            elif may and time.monotonic() >= next_at_s and self._enough_are_there(settings.min_members):
                 next_at_s = time.monotonic() + settings.round_interval_s
                 done += self.run_round() is not None
             self._ledger.flush()
             self._wake.wait(TICK_S)
             self._wake.clear()
+
+    def _enough_are_there(self, count: int) -> bool:
+        return self.carrier.connected and len(self._members.present()) >= count
 
     def _take_up_open_rounds(self) -> None:
         for opened in self._book.unfinished():
@@ -414,7 +418,7 @@ class Learning:
                     self._carry_out(opened, release, release.parameters(), _fleet_version(release))
 
     def _await_invited(self, wanted: set[str]) -> None:
-        give_up_at_s = time.monotonic() + min(RESUME_PATIENCE_S, self._settings.learning.deadline_s)
+        give_up_at_s = time.monotonic() + min(self.carrier.returns_within_s, self._settings.learning.deadline_s)
         while not wanted <= set(self._members.present()) and time.monotonic() < give_up_at_s:
             if self._stopping.wait(0.05):
                 return
@@ -447,10 +451,13 @@ class Learning:
             recorder=_Recorder(self._book, self._standings, opened),
         )  # fmt: skip
         down, up = self.carrier.bytes_down, self.carrier.bytes_up
+        carried = self.carrier.story()
         (result,) = run_rounds(self.carrier, strategy, rounds=1, deadline_s=settings.deadline_s)
         self._book.note_traffic(
             opened.round_id, bytes_down=self.carrier.bytes_down - down, bytes_up=self.carrier.bytes_up - up
         )
+        if carried:
+            self._book.note_carried(opened.round_id, carried, self.carrier.story())
         if self._stopping.is_set() and result.theta is None:
             return None
         concluded = self._conclude(opened, result, fleet_version)
@@ -598,6 +605,14 @@ class Learning:
             self._offers.wake()
         if self.rollout is not None:
             self.rollout.wake()
+
+
+def _carrier_of(settings: AggregatorSettings, signer: Signer, keys: KeyRing) -> MqttCarrier | SuperLinkCarrier:
+    superlink, is_site = settings.learning.superlink, settings.role == "site"
+    if superlink is not None:
+        return SuperLinkCarrier(superlink, settings.folder, keys)
+    server = Server(settings.name, settings.role, "gateway" if is_site else "site")
+    return MqttCarrier(settings.broker, server, signer=signer, keys=keys)
 
 
 def _fleet_version(release: Release) -> int:

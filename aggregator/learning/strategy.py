@@ -14,18 +14,18 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 import numpy as np
-from flwr.app import Array, ArrayRecord, ConfigRecord, Message, MetricRecord
+from flwr.app import Array, ArrayRecord, ConfigRecord, Message, MetricRecord, RecordDict
 from flwr.serverapp import Grid, ServerApp
 from flwr.serverapp.strategy import Strategy
 from numpy.typing import NDArray
 
 from aggregator.carriers.port import SERVER_NODE_ID, Carrier
-from aggregator.learning.book import Answer
+from aggregator.learning.book import Answer, Said
 from aggregator.learning.selection import contributions
 from aggregator.merge.pipeline import MergeOutcome, merge
 from aggregator.merge.rule_names import Rule
 from aggregator.merge.tolerance import needed, promised
-from aggregator.merge.validate import Base, Limits, Rejection, Update, Usual, validate
+from aggregator.merge.validate import Base, Limits, ReadLater, Rejection, Update, Usual, validate
 from schemas.errors import MessageRejected
 from schemas.flower_codec import new_context
 from schemas.learning_task import EVALUATE, TRAIN, EvaluationReply, LearningTask, TrainingReply
@@ -131,10 +131,13 @@ class RoundResult:
 
 
 class Recorder(Protocol):
-    """What remembers a round while it runs; every call returns once it is safe."""
+    """What remembers a round while it runs, its updates among it; every call returns once it is safe."""
 
-    def answers(self) -> list[Answer]:
-        """Updates that a former life of this round has received."""
+    def said(self) -> dict[str, Said]:
+        """Who has answered in a former life of the round that begins now, and what they have said."""
+
+    def updates(self) -> Sequence[Update]:
+        """What members have answered in this round, each perhaps read when it is asked for."""
 
     def answered(self) -> set[str]:
         """Members that need not be asked again."""
@@ -157,10 +160,17 @@ class Recorder(Protocol):
 
 
 class NoRecorder:
-    """Remembers nothing: for rounds within one process, which begin again when it dies."""
+    """Remembers updates until the next round begins, nothing else: for rounds that die with their process."""
 
-    def answers(self) -> list[Answer]:
-        return []
+    def __init__(self) -> None:
+        self._updates: list[Update] = []
+
+    def said(self) -> dict[str, Said]:
+        self._updates = []
+        return {}
+
+    def updates(self) -> Sequence[Update]:
+        return self._updates
 
     def answered(self) -> set[str]:
         return set()
@@ -172,7 +182,7 @@ class NoRecorder:
         return []
 
     def note_answer(self, answer: Answer, size_bytes: int) -> None:
-        """Nothing."""
+        self._updates.append(answer.update)
 
     def note_rejection(self, rejection: Rejection) -> None:
         """Nothing."""
@@ -209,7 +219,7 @@ class MergeStrategy(Strategy):
         self._recorder: Recorder = recorder or NoRecorder()
         self._round_number = first_round
         self._invited: set[str] = set()
-        self._answers: dict[str, Answer] = {}
+        self._said: dict[str, Said] = {}
         self._rejected: dict[str, Rejection] = {}
         self._candidate: RoundResult | None = None
         self._asked_of_base: list[Message] = []
@@ -225,13 +235,13 @@ class MergeStrategy(Strategy):
     ) -> Iterable[Message]:
         """Ask every member that is there, but for those whose answer is already stored."""
         self._round_number = self._first_round + server_round - 1
-        self._answers = {answer.update.member: answer for answer in self._recorder.answers()}
+        self._said = self._recorder.said()
         self._rejected, self._candidate, self._asked_of_base = {}, None, []
         present = {name: node for node in grid.get_node_ids() if (name := self._carrier.member_of(node)) is not None}
         self._invited = set(present) if self._wanted is None else self._wanted
         asked = sorted((self._invited & set(present)) - self._recorder.answered())
-        task = self._task(self.theta)
-        return [grid.create_message(task.record(), TRAIN, present[name], str(self._round_number)) for name in asked]
+        content = self._task(self.theta).record()  # one for all: a thousand copies of the parameters are 200 MB
+        return [grid.create_message(content, TRAIN, present[name], str(self._round_number)) for name in asked]
 
     def aggregate_train(
         self, server_round: int, replies: Iterable[Message]
@@ -239,23 +249,26 @@ class MergeStrategy(Strategy):
         """Merge what was accepted; None when there is too little of it."""
         for reply in replies:
             self._note(reply)
-        fresh = [answer.update for answer in self._answers.values()]
-        root = self._answers.get(self._plan.root_member or "")
+        fresh = self._parts(self._recorder.updates())
+        late = self._parts(self._recorder.late())
+        root = None
+        if self._plan.root_member in self._said:
+            root = next(update.delta for update in fresh if update.member == self._plan.root_member)
         outcome = merge(
-            [replace(update, delta=self._plan.part(update.delta)) for update in (*fresh, *self._recorder.late())],
+            ReadLater(len(fresh) + len(late), lambda n: fresh[n] if n < len(fresh) else late[n - len(fresh)]),
             self._base(),
             self._plan.rule,
             limits=self._limits(),
-            root=None if root is None else self._plan.part(root.update.delta),
+            root=root,
             usual=Usual(self._recorder.recent_norms(self._plan.asked_as), self._plan.reach),
         )
         rejected = (*self._rejected.values(), *outcome.rejected.values())
-        accepted = [answer for name, answer in sorted(self._answers.items()) if name in outcome.accepted]
+        accepted = [said for name, said in sorted(self._said.items()) if name in outcome.accepted]
         count = len(outcome.accepted)
         metrics = {
-            "loss_before": _mean((answer.loss_before, answer.held_back_rows) for answer in accepted),
-            "loss_local": _mean((answer.loss_after, answer.held_back_rows) for answer in accepted),
-            "held_back_rows": float(sum(answer.held_back_rows for answer in accepted)),
+            "loss_before": _mean((said.loss_before, said.held_back_rows) for said in accepted),
+            "loss_local": _mean((said.loss_after, said.held_back_rows) for said in accepted),
+            "held_back_rows": float(sum(said.held_back_rows for said in accepted)),
         }
         quorum = self._quorum(rejected)
         promise = {"needed": float(quorum.needed), "withstands": float(quorum.wrong)}
@@ -267,7 +280,7 @@ class MergeStrategy(Strategy):
         theta = (self.theta.astype(np.float64) + outcome.delta).astype(np.float32)
         weight = sum(outcome.accepted.values())
         useful = contributions(
-            {answer.update.member: self._plan.part(answer.update.delta) for answer in accepted}, outcome.delta
+            ((update.member, update.delta) for update in fresh if update.member in outcome.accepted), outcome.delta
         )
         self._recorder.note_merge(outcome, digest_of(theta), metrics, useful)
         self._candidate = RoundResult(
@@ -291,11 +304,12 @@ class MergeStrategy(Strategy):
             if (member := self._carrier.member_of(node)) in candidate.outcome.accepted
         }
 
-        def ask(theta: Parameters, node: int) -> Message:
-            return grid.create_message(self._task(theta).record(), EVALUATE, node, str(self._round_number))
+        def ask(theta: Parameters, nodes: Iterable[int]) -> list[Message]:
+            content = self._task(theta).record()
+            return [grid.create_message(content, EVALUATE, node, str(self._round_number)) for node in nodes]
 
-        self._asked_of_base = [ask(self.theta, node) for node, name in judges.items() if name not in self._answers]
-        return [*self._asked_of_base, *(ask(candidate.theta, node) for node in judges)]
+        self._asked_of_base = ask(self.theta, (node for node, name in judges.items() if name not in self._said))
+        return [*self._asked_of_base, *ask(candidate.theta, judges)]
 
     def aggregate_evaluate(self, server_round: int, replies: Iterable[Message]) -> MetricRecord | None:
         """Accept the merged parameters unless the members are worse off with them."""
@@ -303,7 +317,7 @@ class MergeStrategy(Strategy):
         if candidate is None:
             return None
         of_base = {message.metadata.message_id for message in self._asked_of_base}
-        before = {name: (answer.loss_before, float(answer.held_back_rows)) for name, answer in self._answers.items()}
+        before = {name: (said.loss_before, float(said.held_back_rows)) for name, said in self._said.items()}
         after: dict[str, float] = {}
         for reply in replies:
             member = self._carrier.member_of(reply.metadata.src_node_id)
@@ -356,6 +370,15 @@ class MergeStrategy(Strategy):
         share = math.ceil(self._plan.quorum_share * invited)
         return Quorum(max(self._plan.min_accepted, share, needed(wrong)), wrong)
 
+    def _parts(self, updates: Sequence[Update]) -> Sequence[Update]:
+        """The same updates with what is merged of them at this level, each read when it is asked for."""
+
+        def part(place: int) -> Update:
+            update = updates[place]
+            return replace(update, delta=self._plan.part(update.delta))
+
+        return ReadLater(len(updates), part)
+
     def _base(self) -> Base:
         return Base(self._base_version, self.theta.size)
 
@@ -365,7 +388,7 @@ class MergeStrategy(Strategy):
     def _note(self, reply: Message) -> None:
         """Judge a training reply alone and have it remembered; once a member."""
         member = self._carrier.member_of(reply.metadata.src_node_id)
-        known = member in self._answers or member in self._rejected
+        known = member in self._said or member in self._rejected
         if member is None or known or reply.metadata.message_type != TRAIN:
             return
         self._recorder.note_condition(member, MemberCondition.read(reply))
@@ -374,8 +397,9 @@ class MergeStrategy(Strategy):
             self._rejected[member] = answer
             self._recorder.note_rejection(answer)
         else:
-            self._answers[member] = answer
+            self._said[member] = answer.said
             self._recorder.note_answer(answer, answer.update.delta.nbytes)
+            reply.content = RecordDict()  # Flower holds every reply until the last has come
 
     def _read(self, member: str, reply: Message) -> Answer | Rejection:
         if reply.has_error():
@@ -396,7 +420,7 @@ def judge_alone(member: str, said: TrainingReply, base: Base, limits: Limits) ->
     if not all(math.isfinite(loss) and loss >= 0 for loss in losses) or said.held_back_rows < 1:
         return Rejection(member, "not_finite", f"losses {losses} over {said.held_back_rows} rows cannot be used")
     rows = min(said.held_back_rows, int(limits.max_weight))
-    return Answer(update, said.loss_before, said.loss_after, rows)
+    return Answer(update, Said(said.loss_before, said.loss_after, rows))
 
 
 def digest_of(theta: Parameters) -> str:

@@ -1,12 +1,16 @@
 """This file knows the order of a merge: validate, screen, discount, one voice, clip or level, rule, accept.
 
+Updates are gone through twice: once to judge and measure them, then to merge those that are believed. The mean never
+holds more than one member's at a time; every other rule needs all of them beside each other.
+
 The same updates give the same digest, in whatever order they came. Every rule but the mean is set for the same number
 of wrong members, `tolerance.tolerated`. Rules that make every update equally long do not see how stale one is.
 """
 
 import hashlib
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import groupby
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,10 +27,10 @@ from aggregator.merge.trust import fltrust
 from aggregator.merge.validate import (
     Base,
     Limits,
+    Measured,
     Rejection,
     Update,
     Usual,
-    comparable_norm,
     norm,
     screen,
     validate,
@@ -70,7 +74,7 @@ class MergeOutcome:
         rule_used: What was in fact calculated.
         notes: Sentences for people: fall-backs, and who was clipped.
         digest: sha256 of `delta`; empty without one.
-        norms: Of each accepted member, as the next merges compare with it; see `validate.comparable_norm`.
+        norms: Of each accepted member, as the next merges compare with it; see `Measured.comparable_norm`.
     """
 
     delta: NDArray[np.float32] | None
@@ -94,7 +98,8 @@ def merge(
     """Merge what members have learnt.
 
     Args:
-        updates: As they came; a member's stale ones may stand beside its fresh one.
+        updates: As they came; a member's stale ones may stand beside its fresh one. Of a `ReadLater` no more are held
+            than the rule needs.
         base: What they should have started from.
         rule: `auto` is clip, mixing and trimmed mean from 7 updates on, clip and median from 3, else the mean.
         limits: What one update may be.
@@ -102,19 +107,21 @@ def merge(
         usual: What one or two members are compared with, and shortened to.
     """
     usual = usual or Usual()
+    updates = updates if isinstance(updates, Sequence) else list(updates)
     believed, rejections = _sort_out(updates, base, limits or Limits(), usual)
     rejected = {each.member: each for each in rejections}
     if not believed:
         return MergeOutcome(None, {}, rejected, "none", ("no update was accepted",), "")
-    accepted = one_voice(discount(update) for update in believed)
-    used, notes = _choose(rule, len(accepted), has_root=root is not None)
-    if len(accepted) < MEDIAN_FROM:
-        accepted = _shortened(accepted, usual, notes)
-    delta = accept(_calculate(used, accepted, root, notes))
+    count = len({each.member for each in believed})
+    used, notes = _choose(rule, count, has_root=root is not None)
+    weights: dict[str, float] = {}
+    accepted = _voices(updates, believed, weights)
+    if count < MEDIAN_FROM:
+        accepted = iter(_shortened(list(accepted), usual, notes))
+    delta = accept(_calculate(used, accepted, count, root, notes))
     if delta is None:
         return MergeOutcome(None, {}, rejected, used, (*notes, "the merged update does not fit float32"), "")
-    weights = {update.member: update.weight for update in accepted}
-    norms = {update.member: comparable_norm(update) for update in believed}
+    norms = {each.member: each.comparable_norm for each in believed}
     digest = hashlib.sha256(delta.tobytes()).hexdigest()
     return MergeOutcome(delta, weights, rejected, used, tuple(notes), digest, norms)
 
@@ -129,18 +136,29 @@ def accept(delta: Deltas) -> NDArray[np.float32] | None:
 
 
 def _sort_out(
-    updates: Iterable[Update], base: Base, limits: Limits, usual: Usual
-) -> tuple[list[Update], list[Rejection]]:
-    valid: list[Update] = []
+    updates: Sequence[Update], base: Base, limits: Limits, usual: Usual
+) -> tuple[list[Measured], list[Rejection]]:
+    """Who is believed and who is not, each by name of the member."""
+    valid: list[Measured] = []
     rejected: list[Rejection] = []
-    for update in sorted(updates, key=lambda each: each.member):
+    for place, update in enumerate(updates):
         judged = validate(update, base, limits)
         if isinstance(judged, Rejection):
             rejected.append(judged)
         else:
-            valid.append(judged)
+            valid.append(Measured(place, judged.member, norm(judged.delta), judged.staleness, judged.rounds))
+    valid.sort(key=lambda each: each.member)
+    rejected.sort(key=lambda each: each.member)
     believed, outliers = screen(valid, usual, factor=limits.screen_factor)
     return believed, [*rejected, *outliers]
+
+
+def _voices(updates: Sequence[Update], believed: Iterable[Measured], weights: dict[str, float]) -> Iterator[Update]:
+    """One update a member, by name, each read when the one before is done with; what it weighs goes into `weights`."""
+    for member, group in groupby(believed, key=lambda each: each.member):
+        (voice,) = one_voice(discount(replace(updates[each.place], staleness=each.staleness)) for each in group)
+        weights[member] = voice.weight
+        yield voice
 
 
 def _shortened(accepted: Sequence[Update], usual: Usual, notes: list[str]) -> list[Update]:
@@ -171,20 +189,31 @@ def _choose(rule: Rule, count: int, *, has_root: bool) -> tuple[ChosenRule, list
 
 
 def _calculate(
-    rule: ChosenRule, accepted: Sequence[Update], root: NDArray[np.float32] | None, notes: list[str]
+    rule: ChosenRule, accepted: Iterator[Update], count: int, root: NDArray[np.float32] | None, notes: list[str]
 ) -> Deltas:
     if rule == "mean":
         return weighted_mean((update.delta, update.weight) for update in accepted)
-    deltas = np.stack([update.delta.astype(np.float64) for update in accepted])
+    members, deltas = _side_by_side(accepted, count)
     if rule == "fltrust":
         assert root is not None  # _choose asks
         return fltrust(deltas, root.astype(np.float64))
     lengths = [norm(delta) for delta in deltas]
     longest = float(np.median(lengths))
-    loud = [update.member for update, length in zip(accepted, lengths, strict=True) if length > longest]
+    loud = [member for member, length in zip(members, lengths, strict=True) if length > longest]
     if loud:
         notes.append(f"shortened to the median norm: {', '.join(loud)}")
-    wrong = tolerated(len(accepted))
+    wrong = tolerated(count)
     for step in STEPS[rule]:
         deltas = step(deltas, wrong)
     return deltas
+
+
+def _side_by_side(accepted: Iterator[Update], count: int) -> tuple[list[str], Deltas]:
+    """Names and updates (n, P) in double precision; never a second copy of them all."""
+    first = next(accepted)
+    members, deltas = [first.member], np.empty((count, *first.delta.shape))
+    deltas[0] = first.delta
+    for place, update in enumerate(accepted, start=1):
+        members.append(update.member)
+        deltas[place] = update.delta
+    return members, deltas

@@ -1,10 +1,10 @@
 """This file knows which updates may take part in a merge: each alone first, then each beside the others."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from statistics import median
-from typing import Any
+from typing import Any, overload
 
 import numpy as np
 from numpy.typing import NDArray
@@ -87,6 +87,55 @@ class Rejection:
     text: str
 
 
+class ReadLater(Sequence[Update]):
+    """Updates of which each is read when it is asked for, every time anew: where they lie, not here, they are kept."""
+
+    def __init__(self, count: int, read: Callable[[int], Update]) -> None:
+        self._places = range(count)
+        self._read = read
+
+    def __len__(self) -> int:
+        return len(self._places)
+
+    @overload
+    def __getitem__(self, place: int) -> Update: ...
+    @overload
+    def __getitem__(self, place: slice) -> "ReadLater": ...
+    def __getitem__(self, place: int | slice) -> "Update | ReadLater":
+        if isinstance(place, slice):
+            places = self._places[place]
+            return ReadLater(len(places), lambda each: self._read(places[each]))
+        return self._read(self._places[place])
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """What is remembered of a valid update while others are looked at.
+
+    Attributes:
+        place: Where it stands among the updates.
+        member: Whose it is.
+        norm: Its length.
+        staleness: As `validate` found it.
+        rounds: Of its member's own.
+    """
+
+    place: int
+    member: str
+    norm: float
+    staleness: int
+    rounds: int
+
+    @property
+    def comparable_norm(self) -> float:
+        """Its norm, and of several rounds the least that one of them can have come to.
+
+        So many rounds lead between root(rounds) times as far as one, in any direction each, and rounds times, straight
+        on.
+        """
+        return self.norm / math.sqrt(self.rounds)
+
+
 def validate(update: Update, base: Base, limits: Limits) -> Update | Rejection:
     """Judge one update alone; what is returned knows its staleness.
 
@@ -112,8 +161,8 @@ def validate(update: Update, base: Base, limits: Limits) -> Update | Rejection:
 
 
 def screen(
-    updates: Sequence[Update], usual: Usual | None = None, *, factor: float = SCREEN_FACTOR
-) -> tuple[list[Update], list[Rejection]]:
+    updates: Sequence[Measured], usual: Usual | None = None, *, factor: float = SCREEN_FACTOR
+) -> tuple[list[Measured], list[Rejection]]:
     """Take out updates far larger than the others; reason norm_outlier. Updates must have passed `validate`.
 
     Args:
@@ -126,33 +175,25 @@ def screen(
         return list(updates), []
     kept, rejected = [], []
     for update in updates:
-        size, allowed = norm(update.delta), most * update.rounds
-        if size <= allowed:
+        allowed = most * update.rounds
+        if update.norm <= allowed:
             kept.append(update)
         else:
-            text = f"norm {size:.3g} found, {said} {allowed:.3g}"
+            text = f"norm {update.norm:.3g} found, {said} {allowed:.3g}"
             rejected.append(Rejection(update.member, "norm_outlier", text))
     return kept, rejected
 
 
-def _longest(updates: Sequence[Update], usual: Usual, factor: float) -> tuple[float, str]:
+def _longest(updates: Sequence[Measured], usual: Usual, factor: float) -> tuple[float, str]:
     """The longest way of one round that is believed, 0 where nothing says so, and by what."""
     norms: dict[str, list[float]] = {}
     for update in updates:
-        norms.setdefault(update.member, []).append(comparable_norm(update))
+        norms.setdefault(update.member, []).append(update.comparable_norm)
     if len(norms) >= SCREEN_MIN_MEMBERS:
         return factor * median(median(own) for own in norms.values()), "the median of all allows"
     if usual.norm is not None:
         return factor * usual.norm, "what was accepted lately allows"
     return usual.reach or 0.0, "the steps that were asked for lead at most"
-
-
-def comparable_norm(update: Update) -> float:
-    """An update's norm, and of several rounds the least that one of them can have come to.
-
-    So many rounds lead between root(rounds) times as far as one, in any direction each, and rounds times, straight on.
-    """
-    return norm(update.delta) / math.sqrt(update.rounds)
 
 
 def norm(delta: NDArray[Any]) -> float:

@@ -22,7 +22,7 @@ from dashboard.queries.federation import (
 )
 from dashboard.runtime import Dashboard
 from schemas.messages import ShadowSummary
-from schemas.requests import Action
+from schemas.requests import FIRST_OF_TWO, SECOND_WITHIN_S, Action
 
 STAGES = ("shadow", "canary", "staged", "everywhere")
 PLACE = "releases"
@@ -46,6 +46,8 @@ def show_releases(board: Dashboard, found: Federation, wanted: int | None) -> No
                     state=round_words.release_state(chosen.state)))  # fmt: skip
     drawings.show_steps(stage_steps(chosen))
     _show_standing(chosen, board.now_us())
+    if waits := second_person_words(chosen, events, board.now_us()):
+        show_notice(waits)
     show_asked(board, PLACE)
     _show_desk(board, chosen)
     _show_gateways(chosen, rollouts, board.now_us(), sites=takers_are_sites(rollouts, found))
@@ -129,6 +131,16 @@ def _show_standing(one: ReleaseRecord, now_us: int) -> None:
     if one.asked:
         who = words.plain(str(one.asked.get("actor", "")))
         st.caption(tr("{who} has asked for a change; the site carries it out within seconds.", who=who))
+
+
+def second_person_words(one: ReleaseRecord, events: Iterable[ReleaseEvent], now_us: int) -> str:
+    """Say who was the first of two to want a release taken back; empty when nobody was lately, or two were."""
+    if one.asked or one.state not in {"candidate", "current"}:
+        return ""
+    lately_us = now_us - SECOND_WITHIN_S * 1e6
+    who = next((e.actor for e in events if e.text.startswith(FIRST_OF_TWO) and e.at_us >= lately_us), "")
+    text = tr("{who} wants it taken back; it is, once a second person asks for the same within an hour.", who=who)
+    return words.plain(text) if who else ""
 
 
 def _show_desk(board: Dashboard, one: ReleaseRecord) -> None:

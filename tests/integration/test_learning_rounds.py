@@ -300,7 +300,7 @@ def test_an_aggregator_killed_in_the_middle_of_a_round_takes_it_up_again_and_ask
         stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
     )  # fmt: skip
     try:
-        assert all(member.asked.wait(20) for member in members)
+        assert all(member.asked.wait(60) for member in members)
         for member in members[:2]:
             member.let_go.set()
         assert wait_until(lambda: len(rows_of(engine, round_update)) == 2)

@@ -3,6 +3,7 @@
 import contextlib
 import io
 import json
+import re
 import signal
 import socket
 import subprocess
@@ -43,6 +44,26 @@ VOLATILE = {
     "gateway_last_seen_seconds",
     "messages_total",  # a gateway tells its status all the time
 }
+
+
+GATEWAY_TELLS = {
+    "queues": ("ingest_queue", "ingest_queue_limit", "outbox_pending", "records_under_way"),
+    "lags": ("lag_seconds", "outbox_oldest_seconds"),
+    "batch sizes": ("batch_captures",),
+    "syncs": ("sync_seconds", "commit_seconds"),
+    "dead letters": ("dead_letters_total",),
+    "gaps": ("captures_missing", "given_up_total"),
+    "inference": ("inference_seconds", "features_seconds"),
+}
+SITE_TELLS = {
+    "queues": ("queue", "queue_limit"),
+    "lags": ("lag_seconds", "gateway_last_seen_seconds"),
+    "batch sizes": ("batch_messages", "batch_records"),
+    "syncs": ("sync_seconds", "commit_seconds"),
+    "dead letters": ("dead_letters_total",),
+    "gaps": ("given_up_total",),
+}
+LABEL_VALUES_AT_MOST = 20  # of each label that is no bound of a histogram, on a plant of one gateway
 
 
 @pytest.fixture
@@ -114,6 +135,18 @@ def same_truth(figures: tuple[Figure, ...], prefix: str, metrics: Samples, told:
     return True
 
 
+def check_told(wanted: dict[str, tuple[str, ...]], prefix: str, web: Web) -> None:
+    """Everything wanted is there, and no label has more values than the program has words."""
+    told = set(re.findall(r"^# TYPE (\S+) ", web.get("/metrics")[1].decode(), re.MULTILINE))
+    for what, names in wanted.items():
+        assert {prefix + name for name in names} <= told, what
+    values: dict[tuple[str, str], set[str]] = {}
+    for name, labels in web.metrics():
+        for label, value in labels:
+            values.setdefault((name, label), set()).add(value)
+    assert max(len(found) for (_, label), found in values.items() if label != "le") <= LABEL_VALUES_AT_MOST
+
+
 def test_metrics_of_gateway_and_site_say_what_their_status_says(path: DataPath, broker: BrokerServer) -> None:
     gateway_web, site_web = observe(path.settings()), observe(path.site_settings)
     with path.running(), path.sensor(rate_a_s=100.0) as sensor, linked(broker.settings_for("gw-2"), "x") as (link, _):
@@ -140,6 +173,7 @@ def test_metrics_of_gateway_and_site_say_what_their_status_says(path: DataPath, 
         for histogram in ("lag", "features", "inference", "commit", "sync"):
             assert told[f"{prefix}{histogram}_seconds_count", ()] > 0, histogram
             assert 0 < told[f"{prefix}{histogram}_seconds_sum", ()] < 60, histogram
+        check_told(GATEWAY_TELLS, prefix, gateway_web)
 
         figures, prefix = aggregator.figures.FIGURES, aggregator.meters.PREFIX
         within("site: both say the same",
@@ -149,6 +183,9 @@ def test_metrics_of_gateway_and_site_say_what_their_status_says(path: DataPath, 
         assert told[f"{prefix}gateway_online", (("gateway", GATEWAY),)] == 1
         assert 0 <= told[f"{prefix}gateway_last_seen_seconds", (("gateway", GATEWAY),)] < 10
         assert told[f"{prefix}commit_seconds_count", ()] == told[f"{prefix}batch_messages_count", ()] > 0
+        for histogram in ("lag", "commit", "sync"):
+            assert told[f"{prefix}{histogram}_seconds_count", ()] > 0, histogram
+        check_told(SITE_TELLS, prefix, site_web)
         for web in (gateway_web, site_web):
             assert web.state("/healthz") == web.state("/readyz") == (200, {})
 

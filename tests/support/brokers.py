@@ -60,7 +60,9 @@ def _own_ports() -> Iterator[int]:
 _ports = _own_ports()
 
 
-def wait_for_port(port: int, process: subprocess.Popen[bytes] | None = None, within_s: float = READY_WITHIN_S) -> None:
+def wait_for_port(
+    port: int, process: subprocess.Popen[bytes] | None = None, within_s: float = READY_WITHIN_S, host: str = "127.0.0.1"
+) -> None:
     """Return once somebody accepts connections on the port.
 
     Raises:
@@ -72,7 +74,7 @@ def wait_for_port(port: int, process: subprocess.Popen[bytes] | None = None, wit
         if process is not None and process.poll() is not None:
             raise RuntimeError(f"broker ended with {process.returncode} before it listened on {port}")
         try:
-            socket.create_connection(("127.0.0.1", port), timeout=1).close()
+            socket.create_connection((host, port), timeout=1).close()
         except OSError:
             with contextlib.suppress(subprocess.TimeoutExpired):
                 if process is not None:
@@ -86,7 +88,7 @@ def wait_for_port(port: int, process: subprocess.Popen[bytes] | None = None, wit
 
 @dataclass
 class BrokerServer:
-    """One broker process on the loopback."""
+    """One broker process, on the loopback or at the other end of a cable."""
 
     kind: str
     host: str
@@ -104,6 +106,7 @@ class BrokerServer:
             "username": user,
             "password_file": self.folder / f"{user}.password",
             "keepalive_s": 5,
+            "allow_plaintext_beyond_loopback": self.host != "127.0.0.1",
         }
         return BrokerSettings.model_validate({**values, **more})
 
@@ -112,7 +115,7 @@ class BrokerServer:
         self.process = subprocess.Popen(
             self.command, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
         )
-        wait_for_port(self.port, self.process)
+        wait_for_port(self.port, self.process, host=self.host)
 
     def kill(self) -> None:
         """End it as a power cut would."""
@@ -148,8 +151,10 @@ def _write_passwords(folder: Path, users: Sequence[str]) -> dict[str, str]:
 
 
 @contextlib.contextmanager
-def embedded_broker(users: Sequence[str], *, max_packet_bytes: int = 2 << 20) -> Iterator[BrokerServer]:
-    """Run the embedded broker (the `iotcore` wheel) with a password for each user."""
+def embedded_broker(
+    users: Sequence[str], *, max_packet_bytes: int = 2 << 20, host: str = "127.0.0.1", prefix: Sequence[str] = ()
+) -> Iterator[BrokerServer]:
+    """Run the embedded broker (the `iotcore` wheel) with a password for each user, `prefix` before its command."""
     folder, port = Path(tempfile.mkdtemp(prefix="undertone-broker-")), free_port()
     passwords = _write_passwords(folder, users)
     auth = "\n".join(f'"{user}" = "{password}"' for user, password in passwords.items())
@@ -157,12 +162,12 @@ def embedded_broker(users: Sequence[str], *, max_packet_bytes: int = 2 << 20) ->
     config.write_text(
         f'id = 0\n[router]\nid = 0\nmax_connections = 2000\nmax_outgoing_packet_count = 1000\n'
         f'max_segment_size = 67108864\nmax_segment_count = 20\n'
-        f'[v5.1]\nname = "v5-1"\nlisten = "127.0.0.1:{port}"\nnext_connection_delay_ms = 1\n'
+        f'[v5.1]\nname = "v5-1"\nlisten = "{host}:{port}"\nnext_connection_delay_ms = 1\n'
         f'[v5.1.connections]\nconnection_timeout_ms = 60000\nmax_payload_size = {max_packet_bytes}\n'
         f'max_inflight_count = 500\ndynamic_filters = true\n[v5.1.connections.auth]\n{auth}\n'
     )  # fmt: skip
-    command = [sys.executable, "-c", _EMBEDDED, str(config)]
-    yield from _serve(BrokerServer("embedded", "127.0.0.1", port, folder, command, passwords=passwords))
+    command = [*prefix, sys.executable, "-c", _EMBEDDED, str(config)]
+    yield from _serve(BrokerServer("embedded", host, port, folder, command, passwords=passwords))
 
 
 @contextlib.contextmanager
@@ -269,7 +274,7 @@ class ServiceProcess:
             if self._closing.is_set():
                 return
 
-    def wait_notice(self, notice: str = "READY=1", within_s: float = 30.0) -> str:
+    def wait_notice(self, notice: str = "READY=1", within_s: float = 60.0) -> str:
         """Return the next notice to the service manager that holds this."""
         give_up_at_s = time.monotonic() + within_s
         while time.monotonic() < give_up_at_s:

@@ -101,7 +101,7 @@ class SmallGateway:
 
     def __init__(
         self, name: str, site: str, broker: BrokerSettings, signer: Signer, keys: KeyRing, folder: Path,
-        first: Release, rows: Callable[[], Rows],
+        first: Release, rows: Callable[[], Rows], **learning: object,
     ) -> None:  # fmt: skip
         self.name = name
         self._signer = signer
@@ -110,7 +110,9 @@ class SmallGateway:
             first.save(folder / "builtin")
         self.shelf = ReleaseShelf(folder / "shelf", keys, builtin=folder / "builtin", personal=PersonalShelf(folder))
         self.shelf.open()
-        settings = GatewaySettings(site=site, gateway=name, broker=broker)
+        settings = GatewaySettings.model_validate(
+            {"site": site, "gateway": name, "broker": broker, "learning": learning}
+        )  # fmt: skip
         heard = Session(session(sum(name.encode()), 12), LAYOUT)
         self.member = LearningMember(settings, signer, keys, self.shelf, rows, sessions=lambda: [heard])
         self._topic = RELEASE.path(site=site, gateway=name)

@@ -73,13 +73,13 @@ def build_learning_database(path: Path, *, now_us: int = NOW_US, days: float = 1
     return engine
 
 
-def desk_of_releases(engine: Engine, ring: KeyRing) -> RequestsDesk:
-    """The site's desk for what people ask of releases."""
+def desk_of_releases(engine: Engine, ring: KeyRing, *, people: int = 1) -> RequestsDesk:
+    """The site's desk for what people ask of releases, where so many must ask for one to be taken back."""
     numbers = iter(range(1 << 30))
     return RequestsDesk(
         engine, site="plant-a", signer=Signer.generate(), keys=ring, settings=DeskSettings(),
         publish=lambda topic, sealed: True, now_us=lambda: time.time_ns() // 1000, now_s=time.monotonic,
-        new_id=lambda: f"{next(numbers):032x}", handlers=desk_rollout.HANDLERS,
+        new_id=lambda: f"{next(numbers):032x}", handlers=desk_rollout.handlers(lambda: people),
     )  # fmt: skip
 
 

@@ -1,7 +1,8 @@
-"""This file knows the convolutional families by hand, position by position: the slow, obvious twin of the encoder.
+"""This file knows the convolutional families by hand: scores position by position, and gradients derived on paper.
 
-Written from the description of the layers, in the type of `theta`, with loops over positions, kernel and channels where
-`aggregator/foundry` shifts and multiplies whole tensors. Gradients are checked by differences: nothing is derived.
+Scores are written from the description of the layers, in the type of `theta`, with loops over positions, kernel and
+channels where `aggregator/foundry` shifts and multiplies whole tensors. The backward pass is the encoder's that
+benchmarks/training_step_numpy.py races; here it is held to slopes of those scores and to the exported graphs.
 """
 
 from __future__ import annotations
@@ -11,6 +12,9 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from benchmarks.training_step_numpy import SeparableEncoder, encoder_shapes, views
+from tests.support.numpy_rules import NumpyRules
 
 Array = NDArray[Any]
 
@@ -77,6 +81,67 @@ def classifier_score(parameters: Mapping[str, Array], row: Array, *, labels: int
     exponential = np.exp(summary @ parameters["head_weight"] + parameters["head_bias"])
     probability = exponential / exponential.sum()
     return float(-label @ np.log(probability)), np.concatenate([samples, probability])
+
+
+class NumpyConvAutoencoder(NumpyRules):
+    """`ConvAutoencoder` of rows whose bands fill its positions; in single, double or complex double precision."""
+
+    def __init__(
+        self, features: int, widths: tuple[int, ...] = (16, 24, 32), latent: int = 8, hidden: int = 32
+    ) -> None:
+        self.positions = features // 3
+        assert 3 * self.positions == features
+        assert self.positions % 2 ** (len(widths) - 1) == 0
+        encoded = self.positions // 2 ** (len(widths) - 1) * widths[-1]
+        self.encoder = encoder_shapes(widths, stem=9)
+        dense = ((encoded, latent), (latent, hidden), (hidden, features))
+        self.shapes = [*self.encoder, *(shape for pair in dense for shape in (pair, (pair[1],)))]
+
+    def score(self, theta: Array, x: Array) -> tuple[Array, Array]:
+        activations, _ = self._forward(theta, np.zeros_like(theta), x)
+        return ((activations[-1] - x) ** 2).mean(axis=1), activations[-1]
+
+    def loss_and_gradient(
+        self, theta: Array, x: Array, weight: Array, target: Array | None = None
+    ) -> tuple[Any, Array]:
+        gradient = np.zeros_like(theta)
+        activations, encoder = self._forward(theta, gradient, x)
+        error = activations[-1] - (x if target is None else target)
+        total = max(float(weight.sum()), 1e-12)
+        loss = (weight * (error**2).mean(axis=1)).sum() / total
+        dense, into = (views(each, self.shapes)[len(self.encoder) :] for each in (theta, gradient))
+        upstream = error * (2 * weight[:, None] / (x.shape[1] * total)).astype(theta.dtype)
+        for place in (2, 1, 0):
+            into[2 * place][:] = activations[place].T @ upstream
+            into[2 * place + 1][:] = upstream.sum(axis=0)
+            upstream = upstream @ dense[2 * place].T
+            if place:
+                upstream = upstream * (1 - activations[place] ** 2)
+        encoder.upstream[-1][:] = upstream.reshape(encoder.upstream[-1].shape)
+        encoder.backward()
+        return loss, gradient
+
+    def weight_parts(self) -> list[slice]:
+        ends = np.cumsum([int(np.prod(shape)) for shape in self.shapes]).tolist()
+        starts = [0, *ends[:-1]]
+        return [slice(a, b) for a, b, shape in zip(starts, ends, self.shapes, strict=True) if len(shape) > 1]
+
+    def _forward(self, theta: Array, gradient: Array, x: Array) -> tuple[list[Array], SeparableEncoder]:
+        """Activations of the dense layers, from the encoded rows to the reconstruction, and the encoder used."""
+        split = len(self.encoder)
+        parameters = views(theta, self.shapes)
+        encoder = SeparableEncoder(
+            parameters[:split], views(gradient, self.shapes)[:split],
+            batch=len(x), samples=self.positions, channels=3, stride=1,
+        )  # fmt: skip
+        bands, envelope = np.split(x, [2 * self.positions], axis=1)
+        by_position = np.concatenate([bands.reshape(len(x), -1, 2), envelope[:, :, None]], axis=2)
+        activations = [encoder.forward(by_position.reshape(len(x), -1)).reshape(len(x), -1)]
+        latent, latent_bias, hidden, hidden_bias, output, output_bias = parameters[split:]
+        activations.append(np.tanh(activations[0] @ latent + latent_bias))
+        activations.append(np.tanh(activations[1] @ hidden + hidden_bias))
+        activations.append(activations[2] @ output + output_bias)
+        return activations, encoder
 
 
 def slopes(loss: Callable[[Array], float], theta: Array, places: Array, *, step: float = 1e-6) -> Array:

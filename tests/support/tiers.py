@@ -38,7 +38,7 @@ def _empty_database() -> bytes:
 class Plants:
     """Everybody of three tiers, each to be started and stopped by itself."""
 
-    def __init__(self, folder: Path, stack: ExitStack) -> None:
+    def __init__(self, folder: Path, stack: ExitStack, *, between: BrokerServer | None = None) -> None:
         self._folder = folder
         self._stack = stack
         self.gateways: dict[str, SmallGateway] = {}
@@ -47,7 +47,7 @@ class Plants:
         self.people = People(PEOPLE)  # type: ignore[arg-type]  # roles, as literals
         self.first = builtin(self.people["product"])
         self.plant: BrokerServer = stack.enter_context(embedded_broker([*SITES, *GATEWAYS]))
-        self.between: BrokerServer = stack.enter_context(embedded_broker(["fleet", *SITES]))
+        self.between = between or stack.enter_context(embedded_broker(["fleet", *SITES]))
         self.engines = {name: self._database(folder / f"{name}.db") for name in ("fleet", *SITES)}
         for engine in self.engines.values():
             stack.callback(engine.dispose)

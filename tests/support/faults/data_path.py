@@ -2,21 +2,27 @@
 
     sensor (in the test) -> broker -> gateway agent -> broker -> site aggregator -> site database
 
-The promises that `check_nothing_lost` holds are those of docs/delivery.md.
+The promises that `check_invariants` holds are those of docs/delivery.md.
 """
 
 import contextlib
+import json
 import shutil
 import sqlite3
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
 
-from gateway_agent.store import read_only
-from gateway_agent.store_tables import capture_table, outbox_table
+from gateway_agent.batch import RECORDS_LEFT
+from gateway_agent.settings import GatewaySettings
+from gateway_agent.status import read_status
+from gateway_agent.store import RAW, read_only
+from gateway_agent.store_tables import capture_table, counter_table, outbox_table
+from gateway_agent.uplink import BATCH_RECORDS, WINDOW_RECORDS
+from schemas.settings import load_settings
 from schemas.signing import AllowedKey, KeyRing, Signer
 from tests.support.brokers import BrokerServer, ServiceProcess, embedded_broker, mosquitto_broker
 from tests.support.faults.keeping_sensor import KeepingSensor
@@ -44,6 +50,8 @@ class DataPath:
     gateways: tuple[str, ...]
     stores: Path
     site_folder: Path
+    started: list[ServiceProcess] = field(default_factory=list)
+    overridden: dict[str, Mapping[str, str]] = field(default_factory=dict)
 
     @property
     def site_settings(self) -> Path:
@@ -63,17 +71,21 @@ class DataPath:
         self, name: str = GATEWAY, *, prefix: Sequence[str] = (), environment: Mapping[str, str] | None = None
     ) -> ServiceProcess:
         """Start an agent; `environment` overrides settings as operators would."""
-        return ServiceProcess(
-            self.folder, "gateway_agent", "run", "--settings", str(self.settings(name)), prefix=prefix,
-            environment=environment,
-        )  # fmt: skip
+        self.overridden[name] = environment or {}
+        return self._started("gateway_agent", self.settings(name), prefix, environment)
 
     def site(self, *, prefix: Sequence[str] = (), environment: Mapping[str, str] | None = None) -> ServiceProcess:
         """Start the aggregator."""
-        return ServiceProcess(
-            self.folder, "aggregator", "run", "--settings", str(self.site_settings), prefix=prefix,
-            environment=environment,
-        )  # fmt: skip
+        return self._started("aggregator", self.site_settings, prefix, environment)
+
+    def _started(
+        self, service: str, settings: Path, prefix: Sequence[str], environment: Mapping[str, str] | None
+    ) -> ServiceProcess:
+        one = ServiceProcess(
+            self.folder, service, "run", "--settings", str(settings), prefix=prefix, environment=environment
+        )
+        self.started.append(one)
+        return one
 
     @contextlib.contextmanager
     def running(
@@ -128,11 +140,22 @@ class DataPath:
             wait_until(f"the outbox of {name} is empty", lambda n=name: self.in_outbox(n) == 0, within_s=within_s,  # type: ignore[misc]
                        every_s=0.05)  # fmt: skip
 
-    def check_nothing_lost(self, *sensors: KeepingSensor, seed: object = "none", given_up: int = 0) -> int:
-        """Hold every promise against the site's database; how many captures it has.
+    def live(self, name: str = GATEWAY) -> dict[str, Any]:
+        """What a gateway last said of its queues."""
+        found: dict[str, Any] = read_status(self.gateway_settings(name))["live"]
+        return found
 
-        `given_up` results may be missing there, dropped on purpose. What is missing is told by gap records; these may
-        name more, as the broker may still bring what a gateway has given up.
+    def gateway_settings(self, name: str = GATEWAY) -> GatewaySettings:
+        """As the agent has read them last."""
+        return load_settings(GatewaySettings, self.settings(name), self.overridden.get(name, {}))
+
+    def check_invariants(self, *sensors: KeepingSensor, seed: object = "none", given_up: int = 0) -> int:
+        """Hold every promise against databases, stores and processes; how many captures the site has.
+
+        Nothing acknowledged is missing and nothing is there twice; what was dropped on purpose has its gap record;
+        queues, stores and memory are within their bounds. `given_up` results may be missing at the site, dropped on
+        purpose: what is missing is told by gap records; these may name more, as the broker may still bring what a
+        gateway has given up.
 
         Raises:
             AssertionError: One is broken; the message names what and the seed.
@@ -152,7 +175,48 @@ class DataPath:
                 f"knows {gone} as given up"
             )
             assert ahead == 0, f"seed {seed}: {ahead} records of {gateway} wait for one that never came"
+        for name in self.gateways:
+            self._check_drops_are_told(name, seed)
+        self.check_bounds(seed)
         return len(have)
+
+    def _check_drops_are_told(self, name: str, seed: object) -> None:
+        """Each record that a gateway gave up, told to the site by a gap record that is as durable as the record was."""
+        count = sa.select(counter_table.c.value).where(counter_table.c.name == RECORDS_LEFT)
+        with read_only(self.store(name)) as store:
+            left, waiting = (
+                int(store.scalar(count) or 0),
+                store.scalar(sa.select(sa.func.count(outbox_table.c.sequence))),
+            )
+        ((told,),) = self.site_rows(
+            "SELECT coalesce(sum(count), 0) FROM gap WHERE what = 'records' AND source != 'site' "
+            f"AND gateway = '{name}'"
+        )
+        assert told == left or waiting, f"seed {seed}: {name} gave up {left} records and told of {told}"
+
+    def check_bounds(self, seed: object = "none") -> None:
+        """Hold every queue, store and process against what docs/delivery.md allows it."""
+        for name in self.gateways:
+            settings, live = self.gateway_settings(name), self.live(name)
+            with read_only(self.store(name)) as store:
+                outbox = int(store.scalar(sa.select(sa.func.sum(outbox_table.c.size_bytes))) or 0)
+            raw = sum(file.stat().st_size for file in (self.store(name) / RAW).glob("*.seg"))
+            held = {
+                "outbox": (outbox, 1.05 * settings.store.outbox_bytes),  # alarms beyond it
+                "raw captures": (raw, settings.store.raw_bytes + 2 * settings.store.segment_bytes),
+                "captures between network and worker": (live["queue"], live["queue_limit"]),
+                "records under way": (live["under_way"], WINDOW_RECORDS + BATCH_RECORDS),
+            }
+            for what, (found, bound) in held.items():
+                assert found <= bound, f"seed {seed}: {what} of {name}: {found}, {bound:.0f} allowed"
+        live_file = self.site_folder / "site-live.json"
+        if live_file.exists():
+            site = json.loads(live_file.read_text())
+            assert site["queue"] <= site["queue_limit"], f"seed {seed}: {site['queue']} messages at the site"
+        for one in self.started:
+            if one.process.poll() is None:
+                most = resident_bytes(one.process.pid, peak=True)
+                assert most < RSS_BOUND_BYTES, f"seed {seed}: {one.log.name} held {most >> 20} MB"
 
 
 _RECORDS = """
@@ -170,15 +234,18 @@ def _twice(rows: list[tuple[str, int, int]]) -> list[tuple[str, int, int]]:
 
 
 def resident_bytes(pid: int, *, peak: bool = False) -> int:
-    """Resident memory of a process, now or at its highest."""
+    """Resident memory of a process, now or at its highest; of the process it traces, where it is a tracer."""
     wanted = "VmHWM:" if peak else "VmRSS:"
+    traced = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    if traced and Path(f"/proc/{pid}/comm").read_text().strip() == "strace":
+        return resident_bytes(int(traced[0]), peak=peak)
     for line in Path(f"/proc/{pid}/status").read_text().splitlines():
         if line.startswith(wanted):
             return int(line.split()[1]) * 1024
     raise AssertionError(f"process {pid} has no {wanted}")
 
 
-def within(what: str, condition: Callable[[], object], within_s: float = 30.0) -> Any:
+def within(what: str, condition: Callable[[], object], within_s: float = 60.0) -> Any:
     """Wait for a condition, looking often."""
     return wait_until(what, condition, within_s=within_s, every_s=0.03)
 

@@ -64,7 +64,7 @@ class KeepingSensor:
         self.stop_measuring()
         wait_until("all captures are acknowledged", lambda: not self._kept, within_s=within_s, every_s=0.02)
 
-    def wait_acknowledged(self, through: int, within_s: float = 30.0) -> None:
+    def wait_acknowledged(self, through: int, within_s: float = 60.0) -> None:
         """Return once an acknowledgement reaches this sequence."""
         wait_until(f"capture {through} is acknowledged", lambda: self.acknowledged >= through, within_s=within_s,
                    every_s=0.02)  # fmt: skip

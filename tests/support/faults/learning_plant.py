@@ -1,10 +1,11 @@
 """Broker, gateways, a site and an enterprise that learn, each a process to be killed; and what must hold afterwards."""
 
 import contextlib
+import itertools
 import json
 import shutil
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -13,21 +14,24 @@ import sqlalchemy as sa
 
 from aggregator.learning.strategy import digest_of
 from aggregator.registry import KEPT_RELEASES
+from aggregator.release_making import first_release
 from aggregator.settings import AggregatorSettings
+from gateway_agent.personal_parameters import PersonalShelf
 from schemas.database import open_database, sqlite_url
-from schemas.release import read_release_bundle
+from schemas.release import read_release_bundle, read_release_folder
 from schemas.settings import load_settings
 from schemas.signing import KeyRing
-from schemas.site_tables import learning_round, release, round_update, site_offer, waiting_update
+from schemas.site_tables import learning_round, release, rollout, round_update, site_offer, waiting_update
 from tests.support.brokers import BrokerServer, ServiceProcess, embedded_broker, mosquitto_broker
-from tests.support.faults.learning_agent import KILL_AT
-from tests.support.learning import People, SmallGateway, builtin, healthy_rows, wait_until
+from tests.support.faults.learning_agent import ASK_TO_KILL, KILL_AT, digest_of_own
+from tests.support.learning import CREATED_AT_US, GRAPHS, People, SmallGateway, healthy_rows, wait_until
 
 SITE, ENTERPRISE = "site-a", "fleet"
 GATEWAYS = ("gw-1", "gw-2", "gw-3")
 IN_A_PROCESS = "gw-3"  # the others live in the test's own
-DIES_WITHIN_S = 60.0
-AT_REST_WITHIN_S = 90.0
+RULE = "ditto_step"  # gateways keep something for themselves, too
+DIES_WITHIN_S = 120.0  # of a machine that is busy with other things
+AT_REST_WITHIN_S = 180.0
 
 
 class LearningPlant:
@@ -40,7 +44,7 @@ class LearningPlant:
         people = People(
             [(SITE, "site"), (ENTERPRISE, "enterprise"), ("product", "releaser"), *((g, "gateway") for g in GATEWAYS)]
         )
-        first = builtin(people["product"])
+        first = first_release(GRAPHS, people["product"], created_at_us=CREATED_AT_US, seed=1, rule=RULE)
         first.save(folder / "first")
         people.keys.save(folder / "keys.toml")
         for name in (SITE, ENTERPRISE, *GATEWAYS):
@@ -54,17 +58,34 @@ class LearningPlant:
                 ).start()  # fmt: skip
                 stack.callback(gateway.stop)
         self._running: dict[str, ServiceProcess] = {}
+        self._ready: list[ServiceProcess] = []
 
-    def start(self, name: str, *, kill_at: str = "", learns: bool = True) -> ServiceProcess:
-        """Start a part, again after it was killed; with `learns` off a site only ends what was begun."""
+    def start(
+        self, name: str, *, kill_at: str = "", learns: bool = True, told: Mapping[str, str] | None = None
+    ) -> ServiceProcess:  # fmt: skip
+        """Start a part, again after it was killed; with `learns` off a site only ends what was begun.
+
+        Args:
+            name: Which.
+            kill_at: At which moments something is to die.
+            learns: Whether a site begins rounds.
+            told: Further environment.
+        """
         if name in GATEWAYS:
             command = ["tests.support.faults.learning_agent", "gateway", name, str(self.folder)]
         else:
             command = ["tests.support.faults.learning_agent", "aggregator", str(self._settings(name, learns=learns))]
-        process = ServiceProcess(self.folder, *command, environment={KILL_AT: kill_at} if kill_at else {})
+        process = ServiceProcess(self.folder, *command, environment={KILL_AT: kill_at, **(told or {})})
         self._stack.callback(self._end, process)
         self._running[name] = process
         return process
+
+    def wait_ready(self) -> None:
+        """Return once every part that was started has opened what it needs; on a busy machine that takes a while."""
+        for process in self._running.values():
+            if process.process.poll() is None and process not in self._ready:
+                process.wait_notice("READY=1", DIES_WITHIN_S)
+                self._ready.append(process)
 
     def kill(self, names: Sequence[str]) -> None:
         """All of them at once: first every signal, then every wait."""
@@ -77,12 +98,23 @@ class LearningPlant:
         for name in names:
             (self.broker if name == "broker" else self._running[name]).kill()
 
-    def live_until(self, name: str, kill_at: str) -> None:
+    def live_until(self, name: str, kill_at: str, told: Mapping[str, str] | None = None) -> None:
         """Start a part and let it live until it kills itself."""
-        process = self.start(name, kill_at=kill_at)
+        process = self.start(name, kill_at=kill_at, told=told)
         assert wait_until(lambda: process.process.poll() is not None, DIES_WITHIN_S), f"{name} never came to {kill_at}"
         ended = process.process.returncode
         assert ended == -9, f"{name} at {kill_at} ended with {ended}:\n{process.log.read_text()[-3000:]}"
+
+    def kill_broker_at(self, name: str, moments: Sequence[str]) -> None:
+        """Start a part and let it live on, while the broker is killed, and started again, at moments of that part."""
+        asks = self.folder / f"{name}.asks"
+        process = self.start(name, kill_at=",".join(moments), told={ASK_TO_KILL: str(asks)})
+        for moment in moments:
+            assert wait_until(asks.exists, DIES_WITHIN_S), f"{name} never came to {moment}"
+            self.broker.kill()
+            asks.unlink()
+            self.broker.start()
+        assert process.process.poll() is None, process.log.read_text()[-3000:]
 
     def come_to_rest(self) -> None:
         """Nothing is killed any more, the site begins nothing new: what was begun ends, what was offered is merged."""
@@ -93,12 +125,14 @@ class LearningPlant:
             if running is not None:
                 running.kill()
             self.start(name, learns=False)
+        self.wait_ready()
         assert wait_until(self._at_rest, AT_REST_WITHIN_S), self._state()
 
     def check(self) -> int:
         """Every promise of a durable round; how many rounds of the site were released."""
         for name in (SITE, ENTERPRISE):
             self._check_rounds(name)
+        self._check_gateway(IN_A_PROCESS)
         offered = [range(row["first_round"], row["last_round"] + 1) for row in self.rows(SITE, site_offer)]
         released = [row["round_id"] for row in self.rows(SITE, learning_round) if row["state"] == "released"]
         assert sum(row["rounds"] for row in self.rows(SITE, site_offer)) == len(released)
@@ -109,6 +143,28 @@ class LearningPlant:
         took = {row["round_id"]: row["state"] for row in self.rows(ENTERPRISE, learning_round)}
         assert all(row["state"] == "merged" and took[row["round_id"]] == "released" for row in merged)
         return len(released)
+
+    def _check_gateway(self, name: str) -> None:
+        """Asked the same again it has given the same, and learnt its own from it once; the site merged that."""
+        own: dict[str, set[tuple[str, str]]] = defaultdict(set)
+        sent: dict[int, set[str]] = defaultdict(set)
+        lines = [json.loads(line) for line in (self.folder / f"{name}.journal").read_text().splitlines()]
+        for said in lines:
+            if "task" in said:
+                own[said["task"]].add((said["before"], said["now"]))
+            else:
+                sent[said["round"]].add(said["update"])
+        assert own
+        assert {len(once) for once in (*own.values(), *sent.values())} == {1}
+        tasks = [said for said in lines if "task" in said]
+        for last, following in itertools.pairwise(tasks):
+            assert following["before"] in {last["before"], last["now"]}
+        kept = PersonalShelf(self.folder / name).fitting(read_release_folder(self.folder / "first", KeyRing([])))
+        assert digest_of_own(kept) == tasks[-1]["now"]
+        ever_sent = set().union(*sent.values())  # a late one counts in the round after its own
+        for update in self.rows(SITE, round_update):
+            if update["member"] == name and update["accepted"]:
+                assert update["digest"] in ever_sent
 
     def _check_rounds(self, name: str) -> None:
         """Ended with a release whose parameters are those merged, the same in every life; or void with its reason."""
@@ -151,11 +207,19 @@ class LearningPlant:
             for row in self.rows(name, learning_round)
         )
         told = all(row["state"] == "stored" for row in self.rows(SITE, site_offer))
+        runs = {(row["gateway"], row["state"]) for row in self._last_rollout()}
+        if runs != {(name, "running") for name in GATEWAYS}:
+            return False
         return ended and told and all(row["state"] == "merged" for row in self.rows(ENTERPRISE, waiting_update))
+
+    def _last_rollout(self) -> list[sa.RowMapping]:
+        newest = max(row["release_version"] for row in self.rows(SITE, release))
+        return [row for row in self.rows(SITE, rollout) if row["release_version"] == newest]
 
     def _state(self) -> dict[str, Any]:
         tables = {SITE: (learning_round, site_offer), ENTERPRISE: (learning_round, waiting_update)}
-        return {
+        gateways = {"gateways": [(row["gateway"], row["state"], row["text"]) for row in self._last_rollout()]}
+        return gateways | {
             f"{name} {table.name}": [
                 (row["state"], row.get("text", row.get("reason"))) for row in self.rows(name, table)
             ]
@@ -174,9 +238,9 @@ class LearningPlant:
             f'database_url = "{sqlite_url(self.folder / f"{name}.db")}"\n'
             f'signing_key_file = "{self.folder / f"{name}.key"}"\nkeys_file = "{self.folder / "keys.toml"}"\n'
             f"[broker]\n{broker}"
-            f"[learning]\nenabled = {str(learns or not is_site).lower()}\nsteps = 5\ndeadline_s = 10.0\n"
+            f"[learning]\nenabled = {str(learns or not is_site).lower()}\nsteps = 5\ndeadline_s = 20.0\n"
             f"round_interval_s = 1.0\nmin_members = {len(GATEWAYS) if is_site else 1}\nbuffer_sites = 1\n"
-            "max_staleness = 40\n"
+            "max_staleness = 40\n[rollout]\nstaged = false\n"
         )
         if is_site:
             text += f'[uplink]\nenterprise = "{ENTERPRISE}"\nrepeat_s = 1.0\n[uplink.broker]\n{broker}'

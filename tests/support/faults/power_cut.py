@@ -7,7 +7,6 @@ ordinary files; what of them was synced is noted, and the rest is torn when the 
 
 import contextlib
 import errno
-import functools
 import os
 import random
 import shutil
@@ -82,7 +81,11 @@ class MortalDisk:
     def _open(self, path: Path) -> Engine:
         """Open it as the product does, with its own pragmas, on this disk."""
         create = sa.create_engine
-        sa.create_engine = functools.partial(create, module=_database_module(self.name))
+
+        def on_this_disk(url: Any, creator: object = None, **more: Any) -> Engine:
+            return create(url, module=_database_module(self.name), **more)
+
+        sa.create_engine = on_this_disk
         try:
             return open_database(sqlite_url(path))
         finally:

@@ -17,6 +17,7 @@ from aggregator.registry import Registry
 from aggregator.release_making import first_release
 from schemas.database import sqlite_url
 from schemas.release import (
+    EXPIRES,
     GOLDEN,
     MANIFEST,
     PARAMETERS,
@@ -107,7 +108,8 @@ def test_another_network_comes_in_as_a_candidate_above_all_that_gateways_run(sit
     manifest, files = made["manifest"], made["manifest"]["files"]
     assert manifest["family"] == "conv_autoencoder"
     assert manifest["levels"] == {"output": "machine"}
-    assert manifest["data"] == {"clients": 3}, "the enterprise of others is none of ours"
+    until_us = manifest["created_at_us"] + 30 * 86_400_000_000
+    assert manifest["data"] == {"clients": 3, EXPIRES: until_us}, "the enterprise of others is none of ours"
     assert manifest["merge"]["signer"] == MAKER.key_id
     assert manifest["merge"]["own_network"] == 1
     for name in (SCORE, TRAIN_STEP, PARAMETERS, GOLDEN):

@@ -140,7 +140,7 @@ def test_gateway_whose_update_did_not_count_says_why_for_a_day():
     ({"disk_free_bytes": 2_000_000_000, "disk_size_bytes": 64_000_000_000}, "only 2.0 GB of its disk are free"),
     ({"certificate_until_us": NOW_US - DAY_US}, "its certificate ended 24 h ago: the broker lets it in no more"),
     ({"site_heard_s": 7300.0}, "it has not heard the site for 2 h"),
-    ({"release_problem": "features 2 needed"}, "it refuses a release: features 2 needed"),
+    ({"release_problem": "features 2 needed"}, "trouble with a release: features 2 needed"),
     ({"dead_letters": {"bad_crc": 2, "unknown_machine": 0}}, "2 payloads could not be read"),
     ({"load_share": 0.97}, "its processors are busy to 97%"),
     ({"clock_ahead_s": -8.0}, "its clock is 8.0 s behind the site's"),

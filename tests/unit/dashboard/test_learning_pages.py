@@ -231,6 +231,22 @@ def test_rolling_back_asks_for_a_reason_and_a_tick_and_is_carried_out(engine, tm
     assert asked == {"action": "roll_back_release", "actor": "A. Schmidt", "note": "false alarms on the kiln"}
 
 
+def test_where_two_must_ask_for_a_roll_back_the_page_says_who_waits_for_the_second(engine, tmp_path):
+    page = run(engine, tmp_path, part="releases")
+    page.checkbox(key="sure:roll_back_release:5").check()
+    page.text_area(key="note:roll_back_release:5").set_value("false alarms on the kiln")
+    page = press(page, "Take release 5 back")
+    desk_of_releases(engine, ring_of(runtime.current()), people=2).step()
+    page = run(engine, tmp_path, part="releases")
+    assert "A. Schmidt wants it taken back; it is, once a second person asks for the same within an hour." in said(page)
+    assert "stopped by a person" in said(page)
+    with engine.connect() as connection:
+        assert (
+            connection.execute(sa.select(release.c.asked).where(release.c.release_version == CANDIDATE)).scalar()
+            is None
+        )
+
+
 def test_pause_is_offered_until_it_is_paused_then_going_on(engine, tmp_path):
     labels = [button.label for button in run(engine, tmp_path, part="releases").button]
     assert "Stop release 5 where it is" in labels

@@ -1,19 +1,23 @@
-"""The convolutional families: both forms and a loop-written twin give one score, and gateways take the release."""
+"""The convolutional families: graphs and hand-written twins give one score and one update; gateways take releases."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import cache
 from typing import Any
 
 import numpy as np
 import pytest
 
-from aggregator.foundry.artefacts import BUILT, BuiltSpec
+from aggregator.foundry import golden
+from aggregator.foundry.artefacts import BUILT, BuiltSpec, read_checked
 from aggregator.foundry.errors import FoundryError
 from aggregator.foundry.families import FAMILIES, family_named
 from aggregator.foundry.families_conv import ConvAutoencoder, ConvClassifier
+from aggregator.foundry.golden import relative_error
 from aggregator.foundry.verification import open_session, verify
 from aggregator.release_making import first_release
+from benchmarks.training_step_numpy import SeparableClassifier
 from gateway_agent.model_slot import ModelSlot
 from schemas.onnx_inspect import check_model
 from schemas.signing import Signer
@@ -22,6 +26,8 @@ from tests.support.learning import healthy_rows
 
 FOLDER = BUILT / "conv_autoencoder_48"
 FAMILY = ConvAutoencoder(48)
+TWIN = numpy_conv.NumpyConvAutoencoder(48)
+TRAINING = sorted(BuiltSpec.load(FOLDER).graphs.keys() - {"score"})
 
 
 @cache
@@ -85,19 +91,68 @@ def test_training_graph_and_inference_graph_give_the_same_score() -> None:
     assert loss == pytest.approx(float(weight @ scores / weight.sum()), rel=1e-5)
 
 
-def test_gradient_in_the_graph_is_the_slope_of_the_twins_loss() -> None:
-    theta, rows = lively(FAMILY, 8), healthy_rows(9, shipped().batch)
-    weight = (np.arange(shipped().batch) < 3).astype("f")
-    # the first moment after one step from zero is a tenth of the gradient
-    gradient = 10 * run("adam_prox_step", adam_feed(theta, rows, weight))["m_next"]
-    places = np.random.default_rng(2).choice(theta.size, 60, replace=False)
+def twin_outputs(name: str, feed: Mapping[str, np.ndarray]) -> dict[str, Any]:
+    doubled = {key: value.astype(np.float64) for key, value in feed.items()}
+    found = TWIN.score(doubled["theta"], doubled["x"]) if name == "score" else getattr(TWIN, name)(**doubled)
+    return dict(zip((output.name for output in shipped().graphs[name].outputs), found, strict=True))
+
+
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(name, marks=pytest.mark.nightly if name == "maml_step" else ()) for name in ("score", *TRAINING)],
+)
+def test_golden_vectors_agree_with_the_numpy_twin_in_double_precision(name: str) -> None:
+    """Two independent derivations of the same gradient: JAX's and one by hand."""
+    cases = shipped().golden
+    vectors = golden.from_bytes(read_checked(FOLDER, "golden.npz", cases.sha256), cases.cases)[name]
+    errors = vectors.errors(lambda feed: twin_outputs(name, feed), shipped().graphs[name].updates)
+    assert max(errors.values()) < 5e-6, errors  # golden outputs are kept in single precision
+
+
+@pytest.mark.parametrize("name", TRAINING)
+def test_update_agrees_with_the_numpy_twin_on_healthy_samples(name: str) -> None:
+    draw, row = np.random.default_rng(5), shipped().graphs[name]
+    shapes = {each.name: [int(size) for size in each.shape] for each in row.inputs}
+    feed = {key: np.asarray(draw.uniform(0.1, 1, shape), np.float32) for key, shape in shapes.items()}
+    networks = [key for key in ("theta", "personal", "anchor", "teacher") if key in feed]
+    feed |= {key: lively(FAMILY, seed) for seed, key in enumerate(networks)} | {"x": healthy_rows(4, shipped().batch)}
+    found, wanted = run(name, feed), twin_outputs(name, feed)
+    for key, got in found.items():
+        start = feed[row.updates[key]].astype(np.float64) if key in row.updates else 0.0
+        assert relative_error(got - start, np.asarray(wanted[key]) - start) < 2e-5, key
+
+
+def test_gradient_of_the_twin_is_the_slope_of_the_loop_written_score() -> None:
+    theta, rows = lively(FAMILY, 8).astype(np.float64), healthy_rows(9, 4).astype(np.float64)
+    weight = np.array([1.0, 0.5, 0.25, 0.0])
+    places = np.random.default_rng(2).choice(theta.size, 40, replace=False)
 
     def loss(at: np.ndarray) -> float:
         parameters = FAMILY.parameters.views(at)
-        return float(np.mean([numpy_conv.autoencoder_score(parameters, row)[0] for row in rows[:3].astype(float)]))
+        return float(weight @ [numpy_conv.autoencoder_score(parameters, row)[0] for row in rows] / weight.sum())
 
-    wanted = numpy_conv.slopes(loss, theta.astype(np.float64), places)
-    assert np.linalg.norm(gradient[places] - wanted) < 1e-4 * np.linalg.norm(wanted)
+    found, gradient = TWIN.loss_and_gradient(theta, rows, weight)
+    wanted = numpy_conv.slopes(loss, theta, places)
+    assert found == pytest.approx(loss(theta), rel=1e-12)
+    assert np.linalg.norm(gradient[places] - wanted) < 1e-6 * np.linalg.norm(wanted)
+
+
+def test_gradient_that_the_benchmark_races_is_the_slope_of_the_loop_written_cross_entropy() -> None:
+    family, batch = ConvClassifier(74, widths=(4, 8, 8)), 3
+    theta, draw = lively(family, 6).astype(np.float64), np.random.default_rng(7)
+    rows = np.concatenate([draw.standard_normal((batch, 64)), np.eye(10)[[1, 4, 9]]], axis=1)
+    weight = np.array([1.0, 0.5, 0.0])
+    raced = SeparableClassifier(theta.copy(), family.widths, 64, 10, batch)
+    places = draw.choice(theta.size, 40, replace=False)
+
+    def loss(at: np.ndarray) -> float:
+        parameters = family.parameters.views(at)
+        scores = [numpy_conv.classifier_score(parameters, row, labels=10, pooled=True)[0] for row in rows]
+        return float(weight @ scores / weight.sum())
+
+    assert raced.loss_and_gradient(rows, weight) == pytest.approx(loss(theta), rel=1e-12)
+    wanted = numpy_conv.slopes(loss, theta, places)
+    assert np.linalg.norm(raced.gradient[places] - wanted) < 1e-6 * np.linalg.norm(wanted)
 
 
 def test_gateway_takes_a_convolutional_release_scores_and_trains_it() -> None:

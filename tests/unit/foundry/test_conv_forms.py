@@ -23,6 +23,7 @@ from aggregator.foundry.verification import open_session  # noqa: E402
 from schemas.onnx_inspect import check_model  # noqa: E402
 from tests.support import numpy_conv  # noqa: E402
 
+pytestmark = pytest.mark.foundry
 FORMS = [
     ConvAutoencoder(48),
     ConvAutoencoder(13),

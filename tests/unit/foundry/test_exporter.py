@@ -20,6 +20,7 @@ from aggregator.foundry.exporter.registry import RULES  # noqa: E402
 from aggregator.foundry.verification import open_session  # noqa: E402
 from schemas.onnx_inspect import check_model  # noqa: E402
 
+pytestmark = pytest.mark.foundry
 MATRIX, VECTOR = (3, 4), (4,)
 
 

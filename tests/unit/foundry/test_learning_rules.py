@@ -19,6 +19,7 @@ from aggregator.foundry.golden_cases import double_precision
 from aggregator.foundry.rules import RULES, Kind, Setting, rule_named
 from aggregator.foundry.verification import open_session, verify
 
+pytestmark = pytest.mark.foundry
 MODELS = (Kind.MODEL, Kind.ANCHOR, Kind.PERSONAL, Kind.TEACHER)
 WIDTHS = {"dense_autoencoder": 13, "conv_autoencoder": 13, "conv_classifier": 10 + 64}
 OF_FAMILIES = [

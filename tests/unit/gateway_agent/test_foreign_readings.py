@@ -247,6 +247,6 @@ def test_payload_with_the_values_is_kept_and_evidence_asked_for_is_answered_with
     asked = Command(
         command_id="0" * 32, gateway="gw-1", action="request_evidence", point=POINT, actor="anna", issued_at_us=NOW_US
     )
-    CommandDesk(store, None).carry_out(asked, judge, batch)  # type: ignore[arg-type]
+    CommandDesk(store).carry_out(asked, judge, batch)
     ((_, answer),) = batch.records
     assert (answer.done, answer.text) == (False, "this sensor sends single values: there is no spectrum behind them")

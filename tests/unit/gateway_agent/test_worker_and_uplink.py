@@ -210,6 +210,23 @@ def test_a_site_that_does_not_answer_gets_one_batch_ever_more_rarely_until_it_do
     assert len(gateway.sent()) == 491
 
 
+def test_to_a_broker_that_has_forgotten_the_site_a_batch_goes_again_soon_until_the_site_answers(
+    gateway: Gateway,
+) -> None:
+    """What came before the site was back was lost with the broker's memory, and waited for ten seconds here."""
+    gateway.store.commit(Batch(1, records=[(NORMAL, health(n)) for n in range(500)]))
+    gateway.sent()
+    gateway.uplink.forget_what_was_sent(broker_remembers=False)
+    again_at_s = []
+    for gateway.now_s in range(20):
+        if again := gateway.sent():
+            again_at_s.append(gateway.now_s)
+            assert len(again) < 2 * BATCH_RECORDS
+    assert again_at_s == [0, 1, 3, 7, 15]
+    gateway.uplink.acknowledge(RecordsAck(gateway="gw-1", boot=gateway.store.boot, through=9))
+    assert gateway.sent()[-1] == 499
+
+
 def test_after_a_reconnect_everything_unacknowledged_is_sent_again_at_once(gateway: Gateway) -> None:
     gateway.store.commit(Batch(1, records=[(NORMAL, health(n)) for n in range(3)]))
     gateway.send()
@@ -270,7 +287,7 @@ def command(action: str, number: int = 1, **more: Any) -> Command:
 
 
 def carry_out(gateway: Gateway, one: Command) -> list[Any]:
-    desk = CommandDesk(gateway.store, shelf=None)  # type: ignore[arg-type]
+    desk = CommandDesk(gateway.store)
     batch = Batch(AT_US)
     desk.carry_out(one, gateway.judge, batch)
     gateway.store.commit(batch)

@@ -138,24 +138,6 @@ def test_the_release_in_use_offered_again_changes_nothing(shelf: ReleaseShelf) -
     assert shelf.problem == ""
 
 
-def test_a_commanded_roll_back_returns_to_the_last_good_release_and_stays_there(tmp_path: Path) -> None:
-    shelf = opened(tmp_path)
-    shelf.offer(release(2).bundle(), offered_as=2)
-    shelf.offer(release(3).bundle(), offered_as=3)
-    assert shelf.roll_back().version == 2
-    assert shelf.offer(release(3).bundle(), offered_as=3) is None
-    again = opened(tmp_path)
-    assert again.current.version == 2
-    assert again.offer(release(4).bundle(), offered_as=4) is not None
-
-
-def test_a_second_roll_back_ends_at_the_release_of_the_software(shelf: ReleaseShelf) -> None:
-    shelf.offer(release(2).bundle(), offered_as=2)
-    shelf.roll_back()
-    assert shelf.roll_back().digest == FIRST.digest
-    assert shelf.problem == "release 2 refused (rolled_back): a command went back to 1"
-
-
 def test_a_restart_runs_the_release_that_ran_before(tmp_path: Path) -> None:
     opened(tmp_path).offer(release(2).bundle(), offered_as=2)
     assert opened(tmp_path).current.version == 2

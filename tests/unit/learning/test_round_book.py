@@ -9,7 +9,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import Engine
 
 from aggregator.database import open_current, writing
-from aggregator.learning.book import RECENT_ROUNDS, Answer, RoundBook
+from aggregator.learning.book import RECENT_ROUNDS, Answer, RoundBook, Said
 from aggregator.learning.ledger import FenceLedger
 from aggregator.merge.pipeline import merge
 from aggregator.merge.validate import Base, Rejection, Update
@@ -33,7 +33,7 @@ def book(engine: Engine) -> RoundBook:
 
 
 def answer(member: str, value: float = 1.0) -> Answer:
-    return Answer(Update(member, 4, np.full(3, value, np.float32), 50.0), 0.5, 0.4, 12)
+    return Answer(Update(member, 4, np.full(3, value, np.float32), 50.0), Said(0.5, 0.4, 12))
 
 
 def rows(engine: Engine, table: sa.Table) -> list[sa.RowMapping]:
@@ -48,17 +48,18 @@ def test_an_open_round_and_its_answers_are_found_by_the_next_life(engine: Engine
     next_life = RoundBook(engine, "site", lambda: 2000)
     assert next_life.unfinished() == [opened]
     assert next_life.answered(opened.round_id) == {"gw-1", "gw-2"}
-    (kept,) = next_life.answers(opened.round_id)
-    np.testing.assert_array_equal(kept.update.delta, np.full(3, 0.1, np.float32))
-    assert (kept.update.weight, kept.loss_before, kept.loss_after, kept.held_back_rows) == (50.0, 0.5, 0.4, 12)
+    (kept,) = next_life.updates(opened.round_id)
+    np.testing.assert_array_equal(kept.delta, np.full(3, 0.1, np.float32))
+    assert kept.weight == 50.0
+    assert next_life.said(opened.round_id) == {"gw-1": Said(0.5, 0.4, 12)}
 
 
 def test_an_answer_stored_twice_counts_once_and_the_first_stays(book: RoundBook) -> None:
     opened = book.open_round(4, MEMBERS)
     book.note_answer(opened.round_id, answer("gw-1", 1.0), 12)
     book.note_answer(opened.round_id, answer("gw-1", 2.0), 12)
-    (kept,) = book.answers(opened.round_id)
-    assert kept.update.delta[0] == 1.0
+    (kept,) = book.updates(opened.round_id)
+    assert kept.delta[0] == 1.0
 
 
 def test_merging_stored_answers_gives_the_digest_of_merging_fresh_ones(book: RoundBook) -> None:
@@ -66,16 +67,15 @@ def test_merging_stored_answers_gives_the_digest_of_merging_fresh_ones(book: Rou
     fresh = [answer(member, 0.1 * number) for number, member in enumerate(MEMBERS)]
     for each in reversed(fresh):
         book.note_answer(opened.round_id, each, 12)
-    stored = book.answers(opened.round_id)
     base = Base(4, 3)
-    assert merge((a.update for a in stored), base).digest == merge((a.update for a in fresh), base).digest
+    assert merge(book.updates(opened.round_id), base).digest == merge((a.update for a in fresh), base).digest
 
 
 def test_a_round_ends_with_its_release_and_forgets_the_deltas(engine: Engine, book: RoundBook) -> None:
     opened = book.open_round(4, MEMBERS)
     for member in MEMBERS[:2]:
         book.note_answer(opened.round_id, answer(member), 12)
-    outcome = merge((a.update for a in book.answers(opened.round_id)), Base(4, 3))
+    outcome = merge(book.updates(opened.round_id), Base(4, 3))
     book.note_merge(opened.round_id, outcome, "d" * 64, {"loss_before": 0.5})
     assert [each.state for each in book.unfinished()] == ["merged"]
     with writing(engine) as connection:
@@ -148,7 +148,7 @@ def merged_round(engine: Engine, book: RoundBook, value: float, asked_as: str, *
     book.note_asked(opened.round_id, asked_as)
     for member in MEMBERS[:2]:
         book.note_answer(opened.round_id, answer(member, value), 12)
-    outcome = merge((a.update for a in book.answers(opened.round_id)), Base(4, 3))
+    outcome = merge(book.updates(opened.round_id), Base(4, 3))
     book.note_merge(opened.round_id, outcome, "d" * 64, {})
     if released:
         with writing(engine) as connection:

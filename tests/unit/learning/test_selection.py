@@ -121,9 +121,9 @@ def test_what_is_remembered_of_a_member_is_bounded_and_fades() -> None:
 def test_contribution_is_the_cosine_with_the_merged_update() -> None:
     merged = np.array([1.0, 0.0], np.float32)
     ways = {"same": [2.0, 0.0], "across": [0.0, 3.0], "against": [-1.0, 0.0], "nothing": [0.0, 0.0]}
-    found = contributions({name: np.array(way, np.float32) for name, way in ways.items()}, merged)
+    found = contributions([(name, np.array(way, np.float32)) for name, way in ways.items()], merged)
     assert found == {"same": 1.0, "across": 0.0, "against": -1.0, "nothing": 0.0}
-    assert set(contributions({"one": np.ones(2)}, np.zeros(2)).values()) == {0.0}
+    assert set(contributions([("one", np.ones(2))], np.zeros(2)).values()) == {0.0}
 
 
 @pytest.mark.parametrize(("places", "fair"), [(3, 1), (4, 1), (5, 2), (20, 5)])

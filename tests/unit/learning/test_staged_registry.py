@@ -11,7 +11,7 @@ from sqlalchemy.engine import Engine
 
 from aggregator.database import open_current, writing
 from aggregator.desk_answers import Decision, RequestRefused
-from aggregator.desk_rollout import HANDLERS
+from aggregator.desk_rollout import handlers
 from aggregator.foundry.artefacts import BUILT
 from aggregator.registry import IMPORTED, KEPT_RELEASES, Registry
 from aggregator.release_making import first_release
@@ -181,13 +181,16 @@ def test_what_is_in_use_or_on_its_way_is_kept_however_much_is_learnt(registry: R
     assert len(states(engine)) <= KEPT_RELEASES + 2
 
 
-def ask(engine: Engine, action: Action, *, note: str = "", **values: Any) -> Decision:
+def ask(
+    engine: Engine, action: Action, *, note: str = "", by: str = "anna", people: int = 1, after_s: float = 0.0,
+    **values: Any,
+) -> Decision:  # fmt: skip
     asked = Request(
-        request_id="0" * 32, action=action, actor="anna", role="engineer", note=note, values=values,
+        request_id="0" * 32, action=action, actor=by, role="engineer", note=note, values=values,
         asked_at_us=CREATED_AT_US,
     )  # fmt: skip
     with writing(engine) as connection:
-        return HANDLERS[action](connection, asked, CREATED_AT_US)
+        return handlers(lambda: people)[action](connection, asked, CREATED_AT_US + round(after_s * 1e6))
 
 
 def test_a_person_pauses_and_resumes_the_release_on_its_way(registry: Registry, engine: Engine) -> None:
@@ -219,6 +222,48 @@ def test_a_release_is_taken_back_only_with_a_reason(registry: Registry, engine: 
         last = connection.execute(sa.select(release_event).order_by(release_event.c.event_id.desc())).first()
     assert last is not None
     assert (last.actor, last.text) == ("anna", "roll-back asked for: pump-07 went quiet")
+
+
+def wanted(registry: Registry) -> str | None:
+    return (registry.standings()[-1].asked or {}).get("actor")
+
+
+def test_where_two_people_must_ask_the_first_stops_a_release_and_the_second_takes_it_back(
+    registry: Registry, engine: Engine
+) -> None:
+    learn(registry, engine, 1.1)
+    registry.set_out(2, ["gw-1", "gw-2"])
+    first = ask(engine, "roll_back_release", note="pump-07 went quiet", people=2)
+    assert first.answer == (
+        "release 2 is taken back once a second person asks for it within 60 minutes; it goes no further until then"
+    )
+    assert registry.standings()[-1].paused
+    ask(engine, "roll_back_release", note="it really did", people=2, after_s=60.0)
+    assert wanted(registry) is None, "the same person is not two"
+    ask(engine, "roll_back_release", note="mine, too", by="ben", people=2, after_s=3000.0)
+    assert wanted(registry) == "ben"
+
+
+def test_a_second_person_who_comes_after_an_hour_is_the_first_again(registry: Registry, engine: Engine) -> None:
+    learn(registry, engine, 1.1)
+    everywhere(registry, 2)
+    ask(engine, "roll_back_release", note="pump-07 went quiet", people=2)
+    late = ask(engine, "roll_back_release", note="mine, too", by="ben", people=2, after_s=3700.0)
+    assert late.answer == "release 2 is taken back once a second person asks for it within 60 minutes"
+    assert wanted(registry) is None
+    ask(engine, "roll_back_release", note="and mine", people=2, after_s=3800.0)
+    assert wanted(registry) == "anna"
+
+
+def test_two_people_who_mean_two_releases_take_none_back(registry: Registry, engine: Engine) -> None:
+    for version, factor in ((2, 1.1), (3, 1.2)):
+        learn(registry, engine, factor)
+        everywhere(registry, version)
+    learn(registry, engine, 1.3)
+    registry.set_out(4, ["gw-1", "gw-2"])
+    ask(engine, "roll_back_release", note="pump-07 went quiet", people=2, release_version=3)
+    ask(engine, "roll_back_release", note="the kiln cries wolf", by="ben", people=2, release_version=4)
+    assert [one.asked for one in registry.standings()] == [None, None]
 
 
 @pytest.mark.parametrize(

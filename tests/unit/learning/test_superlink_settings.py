@@ -63,8 +63,10 @@ def test_the_app_and_the_connection_are_written_as_flowers_commands_read_them(tm
     assert table["tool"]["flwr"]["app"]["components"]["clientapp"] == "undertone_app.client:app"
     assert table["tool"]["flwr"]["app"]["config"] == {"out": ""}
     assert "from plant.site import server as app" in (app / "undertone_app" / "server.py").read_text()
-    write_connection(tmp_path / "home", "plant", SuperLinkSettings(host="site", tls=TLS))
+    write_connection(tmp_path / "home", "plant", "site:8000", ca_file=tmp_path / "ca.pem")
     connection = tomllib.loads((tmp_path / "home" / "config.toml").read_text())["superlink"]["plant"]
-    assert connection == {"address": "site:8000", "root-certificates": "ca.pem"}
+    assert connection == {"address": "site:8000", "root-certificates": str(tmp_path / "ca.pem")}
+    write_connection(tmp_path / "home", "plant", "127.0.0.1:8000", ca_file=None)
+    assert "insecure = true" in (tmp_path / "home" / "config.toml").read_text()
     assert register_command(Path("gw-1.pub"), "gw-1", "plant")[-2:] == ["--name", "gw-1"]
     assert run_command(app, "plant", {"out": "a b"})[-1] == 'out="a b"'

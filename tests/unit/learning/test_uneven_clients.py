@@ -50,6 +50,7 @@ def test_shares_told_are_those_of_the_client_with_one_row_more_of_every_label() 
     assert not told(rows, 3, shares=False)[:, 51:].any()
 
 
+@pytest.mark.foundry
 def test_a_loss_that_knows_the_shares_pushes_less_against_a_label_the_client_lacks() -> None:
     pytest.importorskip("jax", reason="the extra foundry (jax) is not installed: no classifier can be built here")
     classifying = Classifying(3)
