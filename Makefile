@@ -1,5 +1,5 @@
 # Every target is one line and does everything it needs, the environment included.
-export CHECK RESET RECORDINGS BROKER ONLY PYTHON VENV
+export CHECK RESET RECORDINGS BROKER ONLY PYTHON VENV LOCK
 
 .PHONY: demo test check bench nightly screenshots lock clean
 

@@ -3,7 +3,8 @@
 import contextlib
 import importlib.resources
 import logging
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import cast
 
@@ -14,7 +15,7 @@ from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy.engine import Connection, Engine
 
-from schemas.database import open_database
+from schemas.database import REPLACED, open_database
 from schemas.errors import DatabaseNotReady
 from schemas.logs import event
 
@@ -24,8 +25,11 @@ _ONE_WRITER = 0x756E6474  # PostgreSQL advisory lock: historian and desk change 
 
 
 @contextlib.contextmanager
-def writing(engine: Engine) -> Iterator[Connection]:
-    """One transaction that nobody else's can interleave with: what is read in it is still so when it is written."""
+def writing(engine: Engine, *, synced: Callable[[float], None] | None = None) -> Iterator[Connection]:
+    """One transaction that nobody else's can interleave with: what is read in it is still so when it is written.
+
+    `synced` is told how many seconds making it durable has taken.
+    """
     with engine.connect() as connection:
         if engine.dialect.name == "sqlite":
             connection.exec_driver_sql("BEGIN IMMEDIATE")
@@ -36,10 +40,13 @@ def writing(engine: Engine) -> Iterator[Connection]:
         except BaseException:
             connection.rollback()
             raise
+        began_s = time.perf_counter()
         connection.commit()
+        if synced is not None:
+            synced(time.perf_counter() - began_s)
 
 
-_LASTING = ("no such table", "no such column", "disk I/O error", "malformed", "readonly")
+_LASTING = ("no such table", "no such column", "disk I/O error", "malformed", "readonly", REPLACED)
 
 
 def may_pass(error: sa.exc.OperationalError) -> bool:

@@ -70,8 +70,10 @@ class Historian:
         now_us: Callable[[], int],
         offline_after_s: float = 60.0,
         dead_letter_rows: int = 1000,
+        synced: Callable[[float], None] | None = None,
     ) -> None:
         self._engine = engine
+        self._synced = synced
         self._now_us = now_us
         self._offline_after_s = offline_after_s
         self._dead_letter_rows = dead_letter_rows
@@ -130,7 +132,7 @@ class Historian:
         batches: dict[tuple[str, int], list[Numbered]] = {}
         refused: list[Refused] = []
         said: list[GatewayStatus] = []
-        with writing(self._engine) as connection:
+        with writing(self._engine, synced=self._synced) as connection:
             for one in arrived:
                 if isinstance(one.message, RecordBatch):
                     batches.setdefault((one.message.gateway, one.message.boot), []).extend(one.message.records)

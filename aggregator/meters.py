@@ -21,6 +21,7 @@ class Meters:
     batch_messages: Histogram = field(default_factory=lambda: Histogram(COUNT_BOUNDS))
     batch_records: Histogram = field(default_factory=lambda: Histogram((*COUNT_BOUNDS, 1024.0, 2048.0, 4096.0, 8192.0)))
     commit_s: Histogram = field(default_factory=lambda: Histogram(DURATION_BOUNDS_S))
+    sync_s: Histogram = field(default_factory=lambda: Histogram(DURATION_BOUNDS_S))
     lag_s: Histogram = field(default_factory=lambda: Histogram(LAG_BOUNDS_S))
 
     def families(self) -> list[Family]:
@@ -29,6 +30,7 @@ class Meters:
             "batch_messages": (self.batch_messages, "Messages in one commit."),
             "batch_records": (self.batch_records, "Records of gateways in one commit, those that came again included."),
             "commit_seconds": (self.commit_s, "One commit into the database."),
+            "sync_seconds": (self.sync_s, "The end of one commit: until the database says that it is on the disk."),
             "lag_seconds": (self.lag_s, "From a capture's end to its result's commit, of the oldest in each commit."),
         }
         return [Family(PREFIX + name, "histogram", text, histogram=one) for name, (one, text) in told.items()]
@@ -41,7 +43,10 @@ class MeteredHistorian(Historian):
         self, engine: Engine, meters: Meters, *, now_us: Callable[[], int], offline_after_s: float,
         dead_letter_rows: int,
     ) -> None:  # fmt: skip
-        super().__init__(engine, now_us=now_us, offline_after_s=offline_after_s, dead_letter_rows=dead_letter_rows)
+        super().__init__(
+            engine, now_us=now_us, offline_after_s=offline_after_s, dead_letter_rows=dead_letter_rows,
+            synced=meters.sync_s.observe,
+        )  # fmt: skip
         self._meters = meters
         self._wall_us = now_us
 

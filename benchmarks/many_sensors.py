@@ -4,45 +4,40 @@ As a program it tries the agent with less patience: `python -m benchmarks.many_s
 is the process that lives through them: a gateway's judge and store, driven a turn at a time on a virtual clock.
 """
 
-import os
+import argparse
+import functools
+import json
+import subprocess
 import sys
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
 
-for _threads in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
-    os.environ.setdefault(_threads, "1")  # before numpy, as in the agent itself
+import numpy as np
 
-import argparse  # noqa: E402
-import functools  # noqa: E402
-import json  # noqa: E402
-import subprocess  # noqa: E402
-import tempfile  # noqa: E402
-from collections.abc import Callable, Iterator, Sequence  # noqa: E402
-from dataclasses import dataclass  # noqa: E402
-from pathlib import Path  # noqa: E402
-from statistics import median  # noqa: E402
-
-import numpy as np  # noqa: E402
-
-from benchmarks.figures import Figure, table  # noqa: E402
-from benchmarks.plant import COMMISSIONING_CAPTURES, GATEWAY, SITE, bench_site  # noqa: E402
-from benchmarks.stream import CHANNELS, RATE_HZ, Stream  # noqa: E402
-from benchmarks.where_time_goes import Nobody  # noqa: E402
-from deploy.demo.watch import look_at_site  # noqa: E402
-from gateway_agent.arrays_aside import ArraysAside  # noqa: E402
-from gateway_agent.builtin import builtin_model  # noqa: E402
-from gateway_agent.healthy_rows import HealthyRows  # noqa: E402
-from gateway_agent.intake import Intake  # noqa: E402
-from gateway_agent.judge import Judge  # noqa: E402
-from gateway_agent.memory import tune_allocator  # noqa: E402
-from gateway_agent.settings import GatewaySettings  # noqa: E402
-from gateway_agent.store import Store  # noqa: E402
-from gateway_agent.stream_order import REMEMBERED  # noqa: E402
-from gateway_agent.worker import Clocks, IngestWorker  # noqa: E402
-from schemas.capture import Capture, CaptureFlag, encode_capture  # noqa: E402
-from schemas.collector import tune_collector  # noqa: E402
-from schemas.fragments import Reassembly  # noqa: E402
-from schemas.link import Received  # noqa: E402
-from schemas.metrics import memory_bytes  # noqa: E402
-from schemas.topics import CAPTURE  # noqa: E402
+from benchmarks.figures import Figure, table
+from benchmarks.plant import COMMISSIONING_CAPTURES, GATEWAY, SITE, bench_site
+from benchmarks.stream import CHANNELS, RATE_HZ, Stream
+from benchmarks.where_time_goes import Nobody
+from deploy.demo.watch import look_at_site
+from gateway_agent.arrays_aside import ArraysAside
+from gateway_agent.builtin import builtin_model
+from gateway_agent.healthy_rows import HealthyRows
+from gateway_agent.intake import Intake
+from gateway_agent.judge import Judge
+from gateway_agent.memory import tune_allocator
+from gateway_agent.settings import GatewaySettings
+from gateway_agent.store import Store
+from gateway_agent.stream_order import REMEMBERED
+from gateway_agent.worker import Clocks, IngestWorker
+from schemas.capture import Capture, CaptureFlag, encode_capture
+from schemas.collector import tune_collector
+from schemas.fragments import Reassembly
+from schemas.link import Received
+from schemas.metrics import memory_bytes
+from schemas.topics import CAPTURE
 
 POINTS = 2000
 MINUTES, HOURS = 10, 30

@@ -1,16 +1,11 @@
 """This file knows the command of the benchmarks: `python -m benchmarks.run [--only NAME]`, which `make bench` calls."""
 
-import os
+import argparse
 import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
 
-for _threads in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
-    os.environ.setdefault(_threads, "1")  # before numpy, as in the agent itself
-
-import argparse  # noqa: E402
-from collections.abc import Callable, Sequence  # noqa: E402
-from pathlib import Path  # noqa: E402
-
-from benchmarks import (  # noqa: E402
+from benchmarks import (
     async_tiers,
     dashboard,
     federation_memory,
@@ -27,10 +22,10 @@ from benchmarks import (  # noqa: E402
     verdict_cost,
     virtual_gateways,
 )
-from benchmarks.figures import Figure, table, write_figures  # noqa: E402
-from benchmarks.personalisation import figures as personalisation  # noqa: E402
-from benchmarks.robust_rules import figures as robust_rules  # noqa: E402
-from gateway_agent.memory import tune_allocator  # noqa: E402
+from benchmarks.figures import Figure, table, write_figures
+from benchmarks.personalisation import figures as personalisation
+from benchmarks.robust_rules import figures as robust_rules
+from gateway_agent.memory import tune_allocator
 
 RESULTS = Path("bench/results.json")
 BENCHMARKS: dict[str, Callable[[], Figure]] = {

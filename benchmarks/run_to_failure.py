@@ -6,30 +6,25 @@ and the aggregator's own merge; an alarm is the trade's rule (a band twice its o
 """
 
 import argparse
-import os
+import math
 import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
 
-for _threads in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
-    os.environ.setdefault(_threads, "1")  # before numpy, as in the agent itself
+import numpy as np
+from numpy.typing import NDArray
 
-import math  # noqa: E402
-import time  # noqa: E402
-from collections.abc import Sequence  # noqa: E402
-from dataclasses import dataclass  # noqa: E402
-from pathlib import Path  # noqa: E402
-
-import numpy as np  # noqa: E402
-from numpy.typing import NDArray  # noqa: E402
-
-from aggregator.lives import learn_lives  # noqa: E402
-from gateway_agent.prognosis import Foretold, Prognosis, RemainingLife  # noqa: E402
-from gateway_agent.prognosis_learning import LifeCourse, RecordedLife  # noqa: E402
-from gateway_agent.prognosis_lives import LivesKnowledge  # noqa: E402
-from schemas.recordings import read_recording  # noqa: E402
-from sensor_sim.machine import MachineModel  # noqa: E402
-from sensor_sim.randomness import seed_of, stream  # noqa: E402
-from sensor_sim.scenario import Scenario  # noqa: E402
-from vibration.features import BANDS, FeatureKernel  # noqa: E402
+from aggregator.lives import learn_lives
+from gateway_agent.prognosis import Foretold, Prognosis, RemainingLife
+from gateway_agent.prognosis_learning import LifeCourse, RecordedLife
+from gateway_agent.prognosis_lives import LivesKnowledge
+from schemas.recordings import read_recording
+from sensor_sim.machine import MachineModel
+from sensor_sim.randomness import seed_of, stream
+from sensor_sim.scenario import Scenario
+from vibration.features import BANDS, FeatureKernel
 
 FloatArray = NDArray[np.float64]
 

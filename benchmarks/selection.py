@@ -79,7 +79,7 @@ class Fleet:
             outcome = merge(updates, Base(1, theta.size))
             assert outcome.delta is not None
             theta = theta + outcome.delta
-            accepted = {each.member: each.delta for each in updates if each.member in outcome.accepted}
+            accepted = [(each.member, each.delta) for each in updates if each.member in outcome.accepted]
             standings = after_round(standings, choice.members, contributions(accepted, outcome.delta))
         return self.loss(theta), asked / (ROUNDS * PLACES)
 

@@ -4,30 +4,25 @@ What it does is right, and what anybody would write first: zero-phase filters, t
 ORM commit a message with `synchronous=FULL`. As a program: `python -m benchmarks.twin GATEWAY_TOML DATABASE COUNT`.
 """
 
-import os
+import itertools
 import sys
+import threading
+from collections.abc import Sequence
+from pathlib import Path
 
-for _threads in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
-    os.environ.setdefault(_threads, "1")  # before numpy, as in the agent itself
+import numpy as np
+import scipy.signal
+import scipy.stats
+import sqlalchemy as sa
+from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column
 
-import itertools  # noqa: E402
-import threading  # noqa: E402
-from collections.abc import Sequence  # noqa: E402
-from pathlib import Path  # noqa: E402
-
-import numpy as np  # noqa: E402
-import scipy.signal  # noqa: E402
-import scipy.stats  # noqa: E402
-import sqlalchemy as sa  # noqa: E402
-from sqlalchemy.orm import DeclarativeBase, Mapped, Session, mapped_column  # noqa: E402
-
-from gateway_agent.builtin import builtin_model  # noqa: E402
-from gateway_agent.settings import GatewaySettings  # noqa: E402
-from schemas.capture import Capture, decode_capture  # noqa: E402
-from schemas.database import open_database, sqlite_url  # noqa: E402
-from schemas.link import Link, Received  # noqa: E402
-from schemas.settings import load_settings  # noqa: E402
-from schemas.topics import CAPTURE  # noqa: E402
+from gateway_agent.builtin import builtin_model
+from gateway_agent.settings import GatewaySettings
+from schemas.capture import Capture, decode_capture
+from schemas.database import open_database, sqlite_url
+from schemas.link import Link, Received
+from schemas.settings import load_settings
+from schemas.topics import CAPTURE
 
 BANDS, ENVELOPE_BANDS = 32, 16
 PATIENCE_S = 300.0

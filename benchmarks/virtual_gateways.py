@@ -7,61 +7,59 @@ notes say what comes of it with a gateway's own app, one training step and one e
 As a program it is one side: `python -m benchmarks.virtual_gateways ours|ray small|real --members 1000 --rounds 3`.
 """
 
-import os
+import argparse
+import functools
+import importlib.util
+import json
+import subprocess
 import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from statistics import median
 
-for _threads in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
-    os.environ.setdefault(_threads, "1")  # before numpy, as in the agent itself
+from aggregator.carriers.local_fleet import local_fleet
+from aggregator.carriers.ray_simulation import simulated_fleet
+from aggregator.merge.rule_names import Rule
+from benchmarks.figures import Figure
+from benchmarks.fleet_app import APPS, PARAMETERS, rounds_s
+from benchmarks.process_tree import watched
 
-import argparse  # noqa: E402
-import functools  # noqa: E402
-import importlib.util  # noqa: E402
-import json  # noqa: E402
-import subprocess  # noqa: E402
-from collections.abc import Sequence  # noqa: E402
-from dataclasses import dataclass  # noqa: E402
-from statistics import median  # noqa: E402
-
-from aggregator.carriers.local_fleet import local_fleet  # noqa: E402
-from aggregator.carriers.ray_simulation import simulated_fleet  # noqa: E402
-from aggregator.merge.rule_names import Rule  # noqa: E402
-from benchmarks.figures import Figure  # noqa: E402
-from benchmarks.fleet_app import APPS, PARAMETERS, rounds_s  # noqa: E402
-from benchmarks.process_tree import watched  # noqa: E402
-
-MEMBERS, ROUNDS = 1000, 2
+MEMBERS, ROUNDS, REPEATS = 1000, 2, 2
 RULE: Rule = "mean"  # merging is the same on both sides, and measured elsewhere
 RATE_TARGET, MEMORY_TARGET = 5.0, 0.5
-NO_RAY = "RAY IS NOT INSTALLED, nothing was compared: pip install 'undertone[simulation]'"
+NO_RAY = "RAY IS NOT INSTALLED, nothing was compared: make bench ONLY=... VENV=.venv-nightly LOCK=nightly"
 
 
 def virtual_gateways_rate_ratio() -> Figure:
     """Time of a round over Ray, over ours."""
-    name, ours = "virtual_gateways_rate_ratio", median(_side("ours", "small").taken_s)
+    name, ours = "virtual_gateways_rate_ratio", _round_s("ours", "small")
     if not _has_ray():
         return Figure(name, None, "", RATE_TARGET, "above", ours, None, (), f"s a round; {NO_RAY}")
-    ray_s = _side("ray", "small").taken_s
-    real_ours, real_ray = (median(_side(side, "real").taken_s) for side in ("ours", "ray"))
+    ray = _round_s("ray", "small")
+    real_ours, real_ray = (_round_s(side, "real") for side in ("ours", "ray"))
     note = (
-        f"s a round of {MEMBERS} members, {ROUNDS} rounds a side, messages of {PARAMETERS} parameters and no work; "
-        f"with a gateway's own app {real_ours:.3g} against {real_ray:.3g}, {real_ray / real_ours:.2g} times"
+        f"s a round of {MEMBERS} members, {REPEATS} runs of {ROUNDS} rounds a side, messages of {PARAMETERS} "
+        f"parameters and no work; with a gateway's own app {real_ours:.3g} against {real_ray:.3g}, "
+        f"{real_ray / real_ours:.2g} times"
     )
-    repeats = tuple(one / ours for one in ray_s)
-    return Figure(name, median(repeats), "", RATE_TARGET, "above", ours, median(ray_s), repeats, note)
+    pairs = zip(_sides("ours", "small"), _sides("ray", "small"), strict=True)
+    repeats = tuple(median(theirs.taken_s) / median(mine.taken_s) for mine, theirs in pairs)
+    return Figure(name, median(repeats), "", RATE_TARGET, "above", ours, ray, repeats, note)
 
 
 def virtual_gateways_memory_ratio() -> Figure:
     """Most memory that our side held, over that of Ray's; with a gateway's own app."""
-    name, ours = "virtual_gateways_memory_ratio", _side("ours", "real").peak_mb
+    name, ours = "virtual_gateways_memory_ratio", _peak_mb("ours", "real")
     if not _has_ray():
         return Figure(name, None, "", MEMORY_TARGET, "below", ours, None, (), f"MB; {NO_RAY}")
-    ray = _side("ray", "real").peak_mb
-    small_ours, small_ray = (_side(side, "small").peak_mb for side in ("ours", "ray"))
+    ray = _peak_mb("ray", "real")
     note = (
         f"MB, proportional set size of all processes of a side, its most in a run of {MEMBERS} gateways' own apps; "
-        f"with the members of the other figure {small_ours:.0f} against {small_ray:.0f}"
+        f"with the members of the other figure {_peak_mb('ours', 'small'):.0f} against {_peak_mb('ray', 'small'):.0f}"
     )
-    return Figure(name, ours / ray, "", MEMORY_TARGET, "below", ours, ray, (ours / ray,), note)
+    pairs = zip(_sides("ours", "real"), _sides("ray", "real"), strict=True)
+    repeats = tuple(mine.peak_mb / theirs.peak_mb for mine, theirs in pairs)
+    return Figure(name, median(repeats), "", MEMORY_TARGET, "below", ours, ray, repeats, note)
 
 
 FIGURES = (virtual_gateways_rate_ratio, virtual_gateways_memory_ratio)
@@ -84,10 +82,22 @@ class Side:
     peak_mb: float
 
 
+def _round_s(side: str, app: str) -> float:
+    return median(taken_s for run in _sides(side, app) for taken_s in run.taken_s)
+
+
+def _peak_mb(side: str, app: str) -> float:
+    return median(run.peak_mb for run in _sides(side, app))
+
+
 @functools.cache
-def _side(side: str, app: str, members: int = MEMBERS, rounds: int = ROUNDS) -> Side:
+def _sides(side: str, app: str) -> tuple[Side, ...]:
+    return tuple(_run(side, app) for _ in range(REPEATS))
+
+
+def _run(side: str, app: str) -> Side:
     command = [sys.executable, "-m", "benchmarks.virtual_gateways", side, app]
-    command += ["--members", str(members), "--rounds", str(rounds)]
+    command += ["--members", str(MEMBERS), "--rounds", str(ROUNDS)]
     with watched() as processes:
         done = subprocess.run(command, env=processes.environment, stdout=subprocess.PIPE, check=True)
     return Side(tuple(json.loads(done.stdout.splitlines()[-1])), processes.peak_mb)

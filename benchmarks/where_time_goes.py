@@ -4,42 +4,37 @@
 acknowledgements as in the running agent, one turn at a time.
 """
 
-import os
+import functools
 import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from statistics import median
+from typing import Any
 
-for _threads in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
-    os.environ.setdefault(_threads, "1")  # before numpy, as in the agent itself
+import numpy as np
 
-import functools  # noqa: E402
-import tempfile  # noqa: E402
-import time  # noqa: E402
-from collections.abc import Callable, Iterable  # noqa: E402
-from dataclasses import dataclass, field  # noqa: E402
-from pathlib import Path  # noqa: E402
-from statistics import median  # noqa: E402
-from typing import Any  # noqa: E402
-
-import numpy as np  # noqa: E402
-
-from gateway_agent import judge as judge_module  # noqa: E402
-from gateway_agent import point_monitor as monitor_module  # noqa: E402
-from gateway_agent.builtin import builtin_model  # noqa: E402
-from gateway_agent.healthy_rows import HealthyRows  # noqa: E402
-from gateway_agent.intake import Intake  # noqa: E402
-from gateway_agent.judge import Judge  # noqa: E402
-from gateway_agent.memory import tune_allocator  # noqa: E402
-from gateway_agent.point_monitor import PointMonitor  # noqa: E402
-from gateway_agent.segments import SegmentLog  # noqa: E402
-from gateway_agent.settings import GatewaySettings  # noqa: E402
-from gateway_agent.store import Store  # noqa: E402
-from gateway_agent.stream_order import REMEMBERED  # noqa: E402
-from gateway_agent.worker import Clocks, IngestWorker  # noqa: E402
-from schemas.capture import Capture, CaptureFlag, encode_capture  # noqa: E402
-from schemas.collector import tune_collector  # noqa: E402
-from schemas.fragments import Reassembly  # noqa: E402
-from schemas.link import Received  # noqa: E402
-from schemas.topics import CAPTURE  # noqa: E402
-from vibration.features import FeatureKernel  # noqa: E402
+from gateway_agent import judge as judge_module
+from gateway_agent import point_monitor as monitor_module
+from gateway_agent.builtin import builtin_model
+from gateway_agent.healthy_rows import HealthyRows
+from gateway_agent.intake import Intake
+from gateway_agent.judge import Judge
+from gateway_agent.memory import tune_allocator
+from gateway_agent.point_monitor import PointMonitor
+from gateway_agent.segments import SegmentLog
+from gateway_agent.settings import GatewaySettings
+from gateway_agent.store import Store
+from gateway_agent.stream_order import REMEMBERED
+from gateway_agent.worker import Clocks, IngestWorker
+from schemas.capture import Capture, CaptureFlag, encode_capture
+from schemas.collector import tune_collector
+from schemas.fragments import Reassembly
+from schemas.link import Received
+from schemas.topics import CAPTURE
+from vibration.features import FeatureKernel
 
 SITE, GATEWAY = "bench", "bench-gw"
 RATE_HZ, CHANNELS, WAVES = 25_600.0, 3, 16

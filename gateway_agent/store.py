@@ -488,14 +488,13 @@ class Store:
         left_bytes = self._outbox_bytes
         with self._connection.begin():
             gone: list[int] = []
-            rows = self._connection.execute(
-                sa.select(c.sequence, c.size_bytes).where(c.priority != URGENT).order_by(c.priority.desc(), c.sequence)
-            )
-            for row in rows:
-                if left_bytes <= 0.9 * self._settings.outbox_bytes:
-                    break
-                gone.append(row.sequence)
-                left_bytes -= row.size_bytes
+            oldest = sa.select(c.sequence, c.size_bytes).where(c.priority != URGENT)
+            with self._connection.execute(oldest.order_by(c.priority.desc(), c.sequence)) as rows:
+                for row in rows:
+                    if left_bytes <= 0.9 * self._settings.outbox_bytes:
+                        break
+                    gone.append(row.sequence)
+                    left_bytes -= row.size_bytes
             if not gone:
                 return
             for start in range(0, len(gone), 500):

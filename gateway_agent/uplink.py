@@ -23,6 +23,7 @@ from schemas.topics import RECORDS
 log = logging.getLogger(__name__)
 
 RESEND_S, RESEND_MOST_S = 10.0, 60.0  # the pause doubles while the site does not answer
+FORGOTTEN_RESEND_S = 1.0  # the first, where the broker lets fall what comes before the site is back, too
 WINDOW_RECORDS = 2000  # sent and not yet acknowledged by the site
 BATCH_RECORDS = 200
 _FRAME_BYTES = 160
@@ -52,11 +53,15 @@ class Uplink:
         """Records sent whose acknowledgement has not come."""
         return len(self._sent_at_s)
 
-    def forget_what_was_sent(self) -> None:
-        """The broker was away: whatever was under way is sent again."""
+    def forget_what_was_sent(self, *, broker_remembers: bool = True) -> None:
+        """The broker was away: whatever was under way is sent again.
+
+        One that has lost its memory does not know the site any more, and keeps nothing for it until it is back:
+        until the site answers, one batch is tried after 1, 2, 4 ... s.
+        """
         with self._lock:
             self._sent_at_s.clear()
-            self._resend_s = RESEND_S
+            self._resend_s = RESEND_S if broker_remembers else FORGOTTEN_RESEND_S
         self._committed.set()
 
     def acknowledge(self, ack: RecordsAck) -> int:

@@ -25,6 +25,7 @@ lock sim sim
 lock all gateway aggregator dashboard sim dev
 lock simulation gateway aggregator simulation
 lock foundry gateway aggregator dashboard sim dev foundry
+lock nightly gateway aggregator dashboard sim dev foundry simulation
 sed -n 's/^requires = \["\(.*\)"\]$/\1/p' pyproject.toml > locks/.build.in
 compile build locks/.build.in
 rm locks/.build.in

@@ -16,7 +16,7 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 
 from schemas.errors import SecretMissing
-from schemas.link import RECEIVE_MAXIMUM, LinkState, PayloadTooLarge, Received
+from schemas.link import RECEIVE_MAXIMUM, LinkState, PayloadTooLarge, Received, why_unreached
 from schemas.logs import event
 from schemas.mqtt_packets import (
     GOOD_BYE,
@@ -154,7 +154,7 @@ class FastLink(LinkState):
                     event(log, logging.ERROR, "broker_refused_us", reason=str(error), host=self._settings.host)
                     self._come_down(None)
                 except (OSError, _Lost, PacketError) as error:
-                    if self._come_down(str(error) or type(error).__name__):
+                    if self._come_down(why_unreached(error)):
                         pause_s = first_s
                 if self._stopping.wait(pause_s):
                     return

@@ -9,7 +9,9 @@ import contextlib
 import logging
 import random
 import socket
+import ssl
 import threading
+import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -83,6 +85,18 @@ class Connection(Protocol):
         """The same for many, in their order."""
 
 
+_CLOCK_WORDS = ("not yet valid", "has expired", "not yet active")
+
+
+def why_unreached(error: Exception) -> str:
+    """Why a broker could not be reached; of a certificate out of its time also what our own clock says."""
+    text = str(error) or type(error).__name__
+    if isinstance(error, ssl.SSLError) and any(word in text for word in _CLOCK_WORDS):
+        now = time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime())
+        text += f"; the clock of this machine says {now}: if that is wrong set it, else renew the certificate"
+    return text
+
+
 class LinkState:
     """What a connection knows of itself, and how to wait for it; `_state` guards all of it.
 
@@ -136,6 +150,18 @@ class _Client(paho.Client):
     """Paho ends its thread at a packet it cannot read and still says it is connected; this one connects again."""
 
     on_unreadable: Callable[[Exception], None]
+    unreached: str = ""
+    """Why the last try to connect came to nothing; paho itself does not say."""
+
+    def reconnect(self) -> MQTTErrorCode:
+        """Connect, and keep why when it cannot be."""
+        try:
+            code = super().reconnect()
+        except OSError as error:
+            self.unreached = why_unreached(error)
+            raise
+        self.unreached = ""
+        return code
 
     def loop_forever(self, timeout: float = 1.0, retry_first_connection: bool = False) -> MQTTErrorCode:
         """Serve the connection until told to stop; called by paho's own thread."""
@@ -158,6 +184,9 @@ class Link(LinkState):
     `on_message` runs on the network thread and must only hand over; what it raises is logged, kept in `fault` and
     reported through `on_fault`, and the message stays unacknowledged. With `manual_ack` the caller acknowledges
     after its own commit; without, QoS 1 is acknowledged on return.
+
+    Attributes:
+        session_present: Whether the broker knew us when it let us in; if not, it has kept nothing for us.
     """
 
     def __init__(
@@ -183,10 +212,11 @@ class Link(LinkState):
         self._receive_maximum = receive_maximum
         self._persistent = persistent
         self._handing_over = 0
+        self.session_present = False
         self._answered_early: set[int] = set()  # by the broker, before paho has told us the number
         self._client = self._make_client(client_id, will, manual_ack=manual_ack)
 
-    def _make_client(self, client_id: str, will: Will | None, *, manual_ack: bool) -> paho.Client:
+    def _make_client(self, client_id: str, will: Will | None, *, manual_ack: bool) -> _Client:
         s = self._settings
         client = _Client(CallbackAPIVersion.VERSION2, client_id, protocol=paho.MQTTv5, manual_ack=manual_ack)
         client.on_unreadable = self._unreadable
@@ -289,15 +319,17 @@ class Link(LinkState):
             self._connection += 1
             self._in_flight.clear()
             self._broker_limit_bytes = min(self._settings.max_packet_bytes, limit or self._settings.max_packet_bytes)
+            self.session_present = bool(flags.session_present)
             self._up = True
             self._state.notify_all()
         event(log, logging.INFO, "broker_connected", host=self._settings.host, port=self._settings.port,
-              session_present=bool(flags.session_present))  # fmt: skip
+              session_present=self.session_present)  # fmt: skip
         if self._on_connected is not None:
             self._guarded(self._on_connected)
 
     def _connect_failed(self, *_: Any) -> None:
-        event(log, logging.WARNING, "broker_away", host=self._settings.host, port=self._settings.port)
+        event(log, logging.WARNING, "broker_away", reason=self._client.unreached, host=self._settings.host,
+              port=self._settings.port)  # fmt: skip
 
     def _disconnected(self, _client: paho.Client, _: Any, _flags: Any, code: Any, _properties: Any) -> None:
         with self._state:

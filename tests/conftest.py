@@ -4,8 +4,12 @@ import sys
 from collections.abc import Iterator
 
 import pytest
+from hypothesis import settings
 
 MAIN = sys.modules["__main__"]
+
+settings.register_profile("undertone", deadline=None)  # of one example; a busy machine breaks no promise of ours
+settings.load_profile("undertone")
 
 
 @pytest.fixture(autouse=True)

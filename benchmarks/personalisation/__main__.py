@@ -1,20 +1,15 @@
 """This file knows the command `python -m benchmarks.personalisation`: the tables of docs/proof/personalisation.md."""
 
-import os
+import argparse
+import importlib.util
 import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
 
-for _threads in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
-    os.environ.setdefault(_threads, "1")  # before numpy, as in the agent itself
-
-import argparse  # noqa: E402
-import importlib.util  # noqa: E402
-import time  # noqa: E402
-from collections.abc import Sequence  # noqa: E402
-from pathlib import Path  # noqa: E402
-
-from benchmarks.personalisation import comparison, conditions, skew  # noqa: E402
-from benchmarks.personalisation.clients import read_machines  # noqa: E402
-from benchmarks.personalisation.figures import NO_FOLDER, NO_FOUNDRY, SEEDS, folder_of_recordings  # noqa: E402
+from benchmarks.personalisation import comparison, conditions, skew
+from benchmarks.personalisation.clients import read_machines
+from benchmarks.personalisation.figures import NO_FOLDER, NO_FOUNDRY, SEEDS, folder_of_recordings
 
 WINDOWS_S = (0.05, 0.1, 0.25)
 SKEWS = (skew.Skew(), skew.Skew(window_s=0.05), skew.Skew(held=2))

@@ -1,22 +1,18 @@
 """This file knows the command `python -m benchmarks.robust_rules`: every merge rule under every attack."""
 
+import argparse
 import os
 import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import get_args
 
-for _threads in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
-    os.environ.setdefault(_threads, "1")  # before numpy, as in the agent itself
-
-import argparse  # noqa: E402
-import time  # noqa: E402
-from collections.abc import Callable, Sequence  # noqa: E402
-from dataclasses import dataclass  # noqa: E402
-from pathlib import Path  # noqa: E402
-from typing import get_args  # noqa: E402
-
-from aggregator.merge.rule_names import ChosenRule, Rule  # noqa: E402
-from aggregator.merge.tolerance import tolerated  # noqa: E402
-from benchmarks.robust_rules.attacks import ATTACKS  # noqa: E402
-from benchmarks.robust_rules.clients import (  # noqa: E402
+from aggregator.merge.rule_names import ChosenRule, Rule
+from aggregator.merge.tolerance import tolerated
+from benchmarks.robust_rules.attacks import ATTACKS
+from benchmarks.robust_rules.clients import (
     Client,
     as_the_product_does,
     recorded,
@@ -24,8 +20,8 @@ from benchmarks.robust_rules.clients import (  # noqa: E402
     simulated,
     without_baselines,
 )
-from benchmarks.robust_rules.federation import Federation  # noqa: E402
-from benchmarks.robust_rules.spectra import drawn  # noqa: E402
+from benchmarks.robust_rules.federation import Federation
+from benchmarks.robust_rules.spectra import drawn
 
 RULES: tuple[Rule, ...] = get_args(ChosenRule)
 DEFAULT: Rule = "robust"

@@ -1,22 +1,17 @@
 """This file knows the command of the proof harness: `python -m benchmarks.verdicts DATA_FOLDER`."""
 
-import os
+import argparse
 import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
 
-for _threads in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS"):
-    os.environ.setdefault(_threads, "1")  # before numpy, as in the agent itself
-
-import argparse  # noqa: E402
-import tempfile  # noqa: E402
-from collections.abc import Sequence  # noqa: E402
-from pathlib import Path  # noqa: E402
-
-from benchmarks.verdicts.context import Context  # noqa: E402
-from benchmarks.verdicts.errors import FolderUnfit, ProductRefused  # noqa: E402
-from benchmarks.verdicts.product import Product  # noqa: E402
-from benchmarks.verdicts.protocols import PROTOCOLS  # noqa: E402
-from benchmarks.verdicts.recordings import Head, read_folder  # noqa: E402
-from benchmarks.verdicts.tables import Outcome, write_results  # noqa: E402
+from benchmarks.verdicts.context import Context
+from benchmarks.verdicts.errors import FolderUnfit, ProductRefused
+from benchmarks.verdicts.product import Product
+from benchmarks.verdicts.protocols import PROTOCOLS
+from benchmarks.verdicts.recordings import Head, read_folder
+from benchmarks.verdicts.tables import Outcome, write_results
 
 BAD_INPUT = 2
 FAILED = 1

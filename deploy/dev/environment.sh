@@ -1,8 +1,9 @@
 #!/bin/sh
-# Makes the virtual environment from the lock files and installs this checkout into it; once per change of either.
+# Makes the virtual environment VENV from the lock file LOCK and installs this checkout into it; once per change of either.
 set -eu
 cd "$(dirname "$0")/../.."
 venv=${VENV:-.venv}
+lock=locks/${LOCK:-all}.txt
 log=build/environment.log
 
 say() { echo "environment: $*" >&2; }
@@ -44,7 +45,7 @@ install() { # WORDS PIP_ARGUMENT...
 }
 
 python=$(find_python)
-dependencies=$(key_of locks/all.txt locks/build.txt)
+dependencies=$(key_of "$lock" locks/build.txt)
 project=$(key_of pyproject.toml)
 if stamped dependencies "$dependencies" && stamped project "$project"; then exit 0; fi
 
@@ -57,8 +58,8 @@ if ! [ -x "$venv/bin/python" ] || ! grep -qF "$(pwd)/$venv" "$venv/bin/activate"
     "$python" -m venv "$venv"
 fi
 stamped dependencies "$dependencies" ||
-    install "installing what locks/all.txt lists, each file by its hash (once, some minutes)" \
-        --require-hashes -r locks/all.txt -r locks/build.txt
+    install "installing what $lock lists, each file by its hash (once, some minutes)" \
+        --require-hashes -r "$lock" -r locks/build.txt
 install "installing this checkout" --no-deps --no-build-isolation --editable .
 echo "$dependencies" >"$venv/.dependencies"
 echo "$project" >"$venv/.project"

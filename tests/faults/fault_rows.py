@@ -17,6 +17,7 @@ _GATEWAY = "tests/integration/test_gateway_on_a_broker.py::test_"
 _HISTORIAN = "tests/integration/test_historian_on_a_broker.py::test_"
 _POINT = "tests/unit/gateway_agent/test_point_monitor.py::test_"
 _SEGMENTS = "tests/unit/gateway_agent/test_segments.py::test_"
+_UPLINK = "tests/unit/gateway_agent/test_worker_and_uplink.py::test_"
 _CLOCK = "tests/faults/test_clock_steps.py::test_"
 _SENSOR = "tests/faults/test_sensor_faults.py::test_"
 _ROUNDS = "tests/integration/test_learning_rounds.py::test_"
@@ -27,6 +28,8 @@ _BAD = "tests/integration/test_bad_updates.py::test_"
 _SCREEN = "tests/unit/learning/test_screen_of_norms.py::test_"
 _QUORUM = "tests/unit/learning/test_quorum.py::test_"
 _LEARNING_KILLED = "tests/faults/test_learning_killed.py::test_"
+_ATTACKS = "tests/unit/learning/test_release_attacks.py::test_"
+_SUPERLINK = "tests/faults/test_superlink_restart.py::test_"
 _ENROLMENT = "tests/integration/test_enrolment_on_a_broker.py::test_"
 _PAGES = "tests/unit/dashboard/test_dashboard_pages.py::test_"
 
@@ -45,6 +48,8 @@ ROWS: dict[int, FaultRow] = {
         (
             f"{_KILLED}gateway_and_broker_killed_twenty_times_each_lose_nothing_and_store_nothing_twice",
             f"{_KILLED}broker_killed_at_two_hundred_points_loses_nothing_and_stores_nothing_twice",
+            f"{_KILLED}everything_measured_before_a_killed_broker_came_back_is_at_the_site_soon_after",
+            f"{_UPLINK}to_a_broker_that_has_forgotten_the_site_a_batch_goes_again_soon_until_the_site_answers",
         ),
     ),
     2: FaultRow(
@@ -85,7 +90,11 @@ ROWS: dict[int, FaultRow] = {
     6: FaultRow("sync fails", (f"{_DISK}a_sync_that_fails_ends_the_service_before_anything_more_is_acknowledged",)),
     7: FaultRow(
         "wall clock steps",
-        (f"{_CLOCK}captures_are_ordered_by_sequence_and_timers_run_on_whatever_the_wall_clock_says",),
+        (
+            f"{_CLOCK}captures_are_ordered_by_sequence_and_timers_run_on_whatever_the_wall_clock_says",
+            f"{_CLOCK}gateway_whose_clock_says_1970_is_not_connected_says_what_its_clock_shows_and_lives_on",
+            f"{_CLOCK}gateway_with_a_wrong_clock_is_let_in_once_it_is_set_and_stays_when_it_steps_again",
+        ),
     ),
     8: FaultRow(
         "poisoned messages",
@@ -114,6 +123,7 @@ ROWS: dict[int, FaultRow] = {
     11: FaultRow(
         "slow consumer",
         (
+            f"{_SITE}slow_links_of_site_and_gateway_hold_everybody_back_within_their_bounds_and_lose_nothing",
             f"{_SITE}site_that_stands_still_or_is_locked_out_of_its_database_gets_everything_later_and_the_gateway_goes_on",
         ),
     ),
@@ -123,18 +133,31 @@ ROWS: dict[int, FaultRow] = {
             f"{_SITE}site_that_stands_still_or_is_locked_out_of_its_database_gets_everything_later_and_the_gateway_goes_on",
             f"{_SITE}database_locked_for_longer_than_the_site_waits_is_said_and_tried_until_it_is_free",
             f"{_SITE}site_whose_database_is_gone_ends_with_one_line_and_gets_everything_once_it_is_back",
+            f"{_SITE}database_taken_away_under_a_running_site_is_said_acknowledges_nothing_and_all_is_there_once_it_is_back",
+            f"{_SITE}database_exchanged_under_a_running_site_ends_it_before_anything_more_is_acknowledged",
         ),
     ),
     13: FaultRow(
         "killed in the middle of a round",
         (
             f"{_LEARNING_KILLED}killed_at_boundaries_of_a_round_and_all_at_once_every_update_is_merged_once",
+            f"{_LEARNING_KILLED}gateway_and_broker_killed_at_boundaries_of_a_round_every_update_is_merged_once",
+            f"{_LEARNING_KILLED}gateway_killed_at_every_boundary_of_its_part_gives_the_same_update_and_keeps_what_is_its_own",
+            f"{_LEARNING_KILLED}broker_killed_at_every_boundary_of_a_round_every_update_is_merged_once",
             f"{_LEARNING_KILLED}site_killed_at_every_boundary_of_a_round_merges_every_update_once",
             f"{_LEARNING_KILLED}enterprise_killed_at_every_boundary_of_a_merge_merges_every_update_once",
             f"{_LEARNING_KILLED}anybody_killed_at_random_twenty_times_every_update_is_merged_once",
             f"{_ROUNDS}an_aggregator_killed_in_the_middle_of_a_round_takes_it_up_again_and_asks_nobody_twice",
             f"{_ROUNDS}a_round_survives_the_death_of_the_broker",
             f"{_ROUNDS}a_round_left_open_on_a_release_that_is_gone_is_voided_at_the_next_start",
+        ),
+    ),
+    14: FaultRow(
+        "SuperLink restarted in the middle of a round",
+        (
+            f"{_SUPERLINK}round_whose_superlink_is_killed_goes_on_in_a_new_run_and_merges_every_update_once",
+            f"{_SUPERLINK}site_that_is_restarted_in_a_round_takes_it_up_in_a_run_of_its_own",
+            f"{_SUPERLINK}stock_superlink_killed_with_its_process_group_has_a_new_run_within_a_minute_of_its_return",
         ),
     ),
     15: FaultRow(
@@ -155,6 +178,26 @@ ROWS: dict[int, FaultRow] = {
             f"{_TIERS}what_a_site_learnt_on_an_older_fleet_release_counts_less_and_what_is_too_old_is_refused_with_its_reason",
         ),
     ),
+    17: FaultRow(
+        "model damaged, incompatible, NaN",
+        (
+            "tests/unit/learning/test_release_mutations.py::test_one_bit_flipped_anywhere_is_refused_or_changes_nothing_of_the_release",
+            "tests/unit/learning/test_release_shelf.py::test_a_release_that_must_not_be_loaded_is_refused_and_the_status_says_why",
+            "tests/unit/learning/test_release_shelf.py::test_a_current_release_damaged_on_disk_gives_way_to_the_last_good_one",
+        ),
+    ),
+    18: FaultRow(
+        "releases played back, withheld, mixed",
+        (
+            f"{_ATTACKS}everything_the_site_ever_sealed_played_back_takes_a_gateway_nowhere_but_up",
+            f"{_ATTACKS}a_gateway_kept_from_newer_releases_says_so_and_goes_on_with_what_it_has",
+            f"{_ATTACKS}a_gateway_that_slept_is_not_given_what_was_newer_than_it_but_is_past_its_time",
+            f"{_ATTACKS}files_of_two_releases_make_none",
+            f"{_ATTACKS}a_release_signed_in_another_role_is_refused_though_the_key_is_on_the_list",
+            f"{_ATTACKS}data_without_end_is_given_up_within_the_bound_and_a_good_release_still_comes_in",
+            "tests/integration/test_release_terms_on_a_broker.py::test_what_gateways_run_goes_out_anew_before_its_time_is_over_and_is_the_same",
+        ),
+    ),
     19: FaultRow(
         "certificate or key out of its time, revoked, misread",
         (
@@ -170,6 +213,8 @@ ROWS: dict[int, FaultRow] = {
         (
             f"{_TIERS}a_site_that_learns_on_without_the_enterprise_offers_all_of_it_in_one_message_once_it_is_back",
             f"{_NETWORK}gateway_cut_off_from_its_broker_comes_back_and_loses_nothing",
+            f"{_NETWORK}site_cut_off_from_its_enterprise_goes_on_and_tells_how_it_stands_once_the_cable_is_back",
+            f"{_NETWORK}what_a_site_learnt_while_the_cable_to_its_enterprise_was_out_is_there_once_it_is_back",
             f"{_NETWORK}link_cut_every_second_and_then_stalled_each_way_loses_nothing_and_brings_no_storm_of_connections",
             "tests/integration/test_learning_tiers.py::test_a_site_learns_on_while_the_enterprise_is_away",
         ),
@@ -225,4 +270,4 @@ ROWS: dict[int, FaultRow] = {
         ),
     ),
 }
-"""Rows 14, 17, 18 and 27 are about carriers, models and the ledger: their tests stand with those."""
+"""Row 27 is about the ledger: its tests stand with that."""

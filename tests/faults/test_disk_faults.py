@@ -34,7 +34,7 @@ def test_full_disks_of_gateway_and_site_stop_the_flow_and_lose_nothing_once_ther
         site_disk.empty()
         sensor.wait_all_acknowledged()
         path.wait_drained()
-        assert path.check_nothing_lost(sensor) == sensor.measured
+        assert path.check_invariants(sensor) == sensor.measured
         assert "disk_has_room_again" in agent.log.read_text()
 
 
@@ -63,4 +63,4 @@ def test_a_sync_that_fails_ends_the_service_before_anything_more_is_acknowledged
                 restarted.wait_notice()
                 sensor.wait_all_acknowledged()
                 path.wait_drained()
-                assert path.check_nothing_lost(sensor) == sensor.measured
+                assert path.check_invariants(sensor) == sensor.measured

@@ -70,7 +70,7 @@ def test_poison_behind_a_right_checksum_is_counted_by_reason_and_good_captures_g
         within("the poison is counted", lambda: path.dead_letters() == expected)
         sensor.wait_all_acknowledged()
         path.wait_drained()
-        assert path.check_nothing_lost(sensor) == sensor.measured + 5
+        assert path.check_invariants(sensor) == sensor.measured + 5
         assert {row for row in path.at_site() if row[1] == 5} == {("pump-07/nde", 5, n) for n in range(5)}
 
 
@@ -93,7 +93,7 @@ def test_what_is_larger_than_the_broker_takes_is_refused_before_it_is_sent_and_h
         path.wait_drained()
         told = path.site_rows("SELECT sum(count) FROM gap WHERE what = 'records' AND reason LIKE 'evidence%'")[0][0]
         assert agent.log.read_text().count("record_too_large") == told > 0
-        assert path.check_nothing_lost(sensor) == sensor.measured
+        assert path.check_invariants(sensor) == sensor.measured
 
 
 def careless_publisher_is_cut_off(port: int, password: str) -> bool:
@@ -135,4 +135,4 @@ def test_bytes_changed_on_the_way_to_a_gateway_become_dead_letters_or_a_new_conn
         sensor.wait_all_acknowledged()
         path.wait_drained()
         assert agent.process.poll() is None
-        assert path.check_nothing_lost(sensor, seed=seed) >= sensor.measured
+        assert path.check_invariants(sensor, seed=seed) >= sensor.measured

@@ -34,7 +34,7 @@ def test_broken_sensors_are_told_at_the_site_within_three_captures_and_are_no_al
             sensor.wait_acknowledged(GOOD + 10)
             sensor.wait_all_acknowledged()
         path.wait_drained()
-        path.check_nothing_lost(first, second)
+        path.check_invariants(first, second)
         flagged = path.site_rows(
             "SELECT quality, min(capture_sequence) FROM health WHERE quality != 'ok' GROUP BY point"
         )

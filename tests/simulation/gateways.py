@@ -4,6 +4,7 @@ What `gateway_agent.service` puts together with threads and connections is put t
 the broker model and the disk model. A process that is killed is forgotten where it stands; its disk is not.
 """
 
+import gc
 import random
 import shutil
 import sqlite3
@@ -145,10 +146,9 @@ class SimulatedGateway:
         self._ends = ExitStack()
         try:
             self._put_together()
-        except (
-            Killed,
-            StoreError,
-        ):  # struck while it opened its store, or finds no room to: the supervisor tries again
+        except (Killed, StoreError) as struck:  # while it opened its store, or no room to: the supervisor tries again
+            if "locked" in str(struck):
+                gc.collect()  # what the run before died of still holds a question to its database, and so its lock
             self.die()
 
     def die(self, *, power_cut: bool = False) -> None:
