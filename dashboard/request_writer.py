@@ -96,6 +96,7 @@ class RequestWriter:
             with self._open().begin() as connection:
                 connection.execute(sa.insert(request).values(**row))
         except sa.exc.DBAPIError as error:
+            self.close()  # the file may be another one by now, put back from a back-up
             raise RequestNotWritten(f"the site's database did not take it ({error.orig}); try again") from error
         return asked.request_id
 

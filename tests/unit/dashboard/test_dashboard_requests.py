@@ -1,6 +1,10 @@
 """What a person asks for reaches the aggregator sealed, and its answer comes back."""
 
+import contextlib
 import itertools
+import shutil
+import sqlite3
+from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
@@ -112,6 +116,19 @@ def test_note_that_is_too_long_is_not_written(writer, engine):
     with pytest.raises(RequestNotWritten, match="note"):
         writer.ask("note", TECHNICIAN, "pump-07", case_id=1, note="x" * 2001)
     assert asked(writer, engine) == []
+
+
+def test_after_the_database_was_exchanged_under_it_the_next_press_reaches_the_new_one(writer, plant_copy, tmp_path):
+    another = shutil.copy(plant_copy, tmp_path / "restored.db")
+    writer.ask("note", TECHNICIAN, "pump-07", case_id=1, note="before")
+    for left in plant_copy.parent.glob(f"{plant_copy.name}*"):
+        left.unlink()
+    Path(another).rename(plant_copy)
+    with pytest.raises(RequestNotWritten, match="another file stands in its place"):
+        writer.ask("note", TECHNICIAN, "pump-07", case_id=1, note="refused")
+    writer.ask("note", TECHNICIAN, "pump-07", case_id=1, note="after")
+    with contextlib.closing(sqlite3.connect(plant_copy)) as database:
+        assert database.execute("SELECT count(*) FROM request").fetchone() == (1,)
 
 
 def test_nothing_is_made_where_the_database_is_gone(tmp_path, signer):
