@@ -31,7 +31,10 @@ MARGIN_S = 100  # for imports, and for the input at which the time is over
 NO_DECODERS = {
     "schemas.fast_link.FastLink.publish": "sends",
     "schemas.link.Link.publish": "sends",
+    "schemas.local_socket.Channel.send": "sends",
+    "aggregator.carriers.superlink_relay.Relay.answer": "asked by the site itself, on a socket file of its own",
     "schemas.fragments.split": "writes",
+    "gateway_agent.direct_file.DirectFile.write": "writes",
     "gateway_agent.segments.SegmentLog.append": "writes",
     "schemas.release.make_release": "writes",
     "aggregator.release_making.first_release": "writes",

@@ -86,12 +86,15 @@ def run(count: int, rule: Rule, record: Callable[[Sequence[str]], NoRecorder]) -
 
 
 def peak_bytes(work: Callable[[], object]) -> int:
-    gc.collect()
-    tracemalloc.start()
-    work()
-    peak = tracemalloc.get_traced_memory()[1]
-    tracemalloc.stop()
-    return peak
+    """The least of three: other threads of this process allocate, too."""
+    peaks = []
+    for _ in range(3):
+        gc.collect()
+        tracemalloc.start()
+        work()
+        peaks.append(tracemalloc.get_traced_memory()[1])
+        tracemalloc.stop()
+    return min(peaks)
 
 
 def test_a_round_of_stored_updates_merges_to_the_bits_of_a_round_that_holds_them(engine: Engine) -> None:
