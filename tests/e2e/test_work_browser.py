@@ -159,10 +159,9 @@ def test_case_is_shelved_from_its_row_stands_lower_and_is_marked_and_its_report_
     with page.expect_download() as download:
         page.get_by_role("dialog").get_by_role("button", name="Report as PDF").click()
     assert Path(download.value.path()).read_bytes().startswith(b"%PDF")
-    page.keyboard.press("Escape")
+    screen.close_dialog(page)
     mill = page.locator("a.row[data-machine='mill-01']")
     expect(mill).to_contain_text("Alert")
-    expect(page.get_by_role("dialog")).to_have_count(0)
     page.get_by_role("button", name="Shelve: Cement mill 1").click()
     dialog = page.get_by_role("dialog")
     expect(dialog).to_contain_text("Put mill-01 on the shelf")
@@ -204,8 +203,7 @@ def test_units_once_chosen_hold_on_other_pages_and_after_a_reload(page: Page, pl
 def test_work_order_is_written_in_the_case_and_reaches_the_maintenance_system(page: Page, plant: Plant) -> None:
     page.goto(f"{plant.address}alarms?case=1")
     page.get_by_text("Other actions").click()
-    page.get_by_label("Action").click()
-    page.get_by_role("option", name="Write a work order").click()
+    screen.choose(page, "Action", "Write a work order")
     page.get_by_label("What is to be done").fill("replace the drive-end bearing")
     page.get_by_role("button", name="Ask for it").click()
     expect(page.get_by_text(re.compile(r"work order by A\. Schmidt: done"))).to_be_visible()

@@ -14,6 +14,7 @@ from sqlalchemy.engine import Engine
 
 from schemas.database import open_database, sqlite_url
 from tests.support.brokers import free_port, wait_for_port
+from tests.support.plant import wait_until
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, BrowserContext, Locator, Page, StorageState
@@ -24,6 +25,7 @@ ARGUMENTS = (
     "--disable-background-networking", "--disable-component-update", "--disable-sync",
 )  # fmt: skip
 PATIENCE_MS = 30_000
+LOOK_MS = 3_000  # until what was pressed is pressed again
 Scheme = Literal["light", "dark"]
 
 
@@ -149,3 +151,36 @@ def expect_drawn(canvas: "Locator") -> None:
                   for (let i = 3; i < d.length; i += 4) n += d[i] > 40; return n; }"""
     )
     assert inked > 3000
+
+
+def close_dialog(page: "Page") -> None:
+    """Press Escape until it is gone: what is drawn anew in it takes the focus away."""
+    dialog = page.get_by_role("dialog")
+
+    def closed() -> bool:
+        page.keyboard.press("Escape")
+        with contextlib.suppress(_timeout_error()):
+            dialog.wait_for(state="hidden", timeout=LOOK_MS)
+        return dialog.count() == 0
+
+    wait_until("the dialog is closed", closed)
+
+
+def choose(page: "Page", label: str, option: str) -> None:
+    """Choose from a list; it is opened again when the page was drawn anew beneath it."""
+    wanted = page.get_by_role("option", name=option)
+
+    def opened() -> bool:
+        page.get_by_label(label).click()
+        with contextlib.suppress(_timeout_error()):
+            wanted.wait_for(state="visible", timeout=LOOK_MS)
+        return wanted.is_visible()
+
+    wait_until(f"{option!r} can be chosen", opened)
+    wanted.click()
+
+
+def _timeout_error() -> type[Exception]:
+    from playwright.sync_api import TimeoutError as NotInTime
+
+    return NotInTime

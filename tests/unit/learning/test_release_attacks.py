@@ -147,6 +147,7 @@ def test_that_a_release_is_past_its_time_is_told_to_the_site_at_once_and_logged_
     gateway.hear(sealed(made(2)))
     taker.look()
     gateway.day = 31.0
+    caplog.clear()
     with caplog.at_level("ERROR"):
         taker.look()
         taker.look()
