@@ -399,6 +399,8 @@ class MergeStrategy(Strategy):
         else:
             self._said[member] = answer.said
             self._recorder.note_answer(answer, answer.update.delta.nbytes)
+            for record in reply.content.array_records.values():
+                record.clear()  # what held it is a cycle, which the collector of a service rarely looks for
             reply.content = RecordDict()  # Flower holds every reply until the last has come
 
     def _read(self, member: str, reply: Message) -> Answer | Rejection:
